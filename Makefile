@@ -1,0 +1,84 @@
+# Everything a person does here is one of these commands; each sets up what it needs in .venv.
+# GNU make and a POSIX shell are enough. `make PYTHON=python3.13 test` picks another Python.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+# rustup's directory may not be on PATH yet; the interpreter is fixed so that cargo does not rebuild PyO3.
+export PATH        := $(PATH):$(HOME)/.cargo/bin
+export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
+IN_VENV := PATH="$(CURDIR)/$(BIN):$$PATH"
+
+# What the extension is made of. python/ is live: the install is editable.
+SOURCES    := pyproject.toml Cargo.toml Cargo.lock $(shell find rust -name '*.rs')
+RUST_MINOR := $(shell sed -n 's/^rust-version = "1\.\([0-9]*\).*/\1/p' Cargo.toml)
+
+.PHONY: help demo test check bench wheel clean has-rust has-python
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+help:   ## Show this list
+	@sed -n 's/^\([a-z]*\): .*## /  make \1	/p' Makefile
+
+demo: $(VENV)/with-demo  ## Train MNIST from several initializations; the pictures are in demo/
+	$(BIN)/initcore compare --data mnist --out demo
+
+test: $(VENV)/with-test  ## Run the Rust and the Python tests
+	cargo test
+	$(BIN)/python -m pytest
+
+check: $(VENV)/with-dev  ## Format, lints, types and stubs; warnings are errors
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	cargo clippy --all-targets --features python -- -D warnings
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy --strict
+	$(BIN)/stubtest initcore
+
+bench: $(VENV)/with-bench  ## Run the Rust and the Python benchmarks
+	cargo bench
+	$(BIN)/python -m pytest benches
+
+# zig links against an old glibc, so the wheel runs on every Linux that Rust's own library runs on.
+ifeq ($(shell uname -s),Linux)
+PORTABLE := --zig --compatibility manylinux2014
+endif
+
+wheel: $(VENV)/maturin  ## Build a portable wheel in dist/ and check it in a clean environment
+	$(BIN)/python -m pip install --quiet 'maturin[zig]'
+	rm -rf dist
+	$(IN_VENV) maturin build --release --strip --locked $(PORTABLE) --out dist
+	$(BIN)/python tools/check_wheel.py dist/*.whl
+
+clean:  ## Remove everything that was built, .venv too
+	rm -rf $(VENV) dist demo target .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
+	find python tests benches \( -name __pycache__ -o -name '_core.*.so' \) -prune -exec rm -rf {} +
+
+# Stamp: the extension, built with optimisations, and the package with its extra of that name.
+$(VENV)/with-%: $(SOURCES) | $(VENV)/maturin
+	@echo 'Building the extension; the first time takes a few minutes ...'
+	$(IN_VENV) pip install --quiet --no-build-isolation --editable '.[$*]'
+	@touch $@
+
+# Stamp: the environment and its build tool.
+$(VENV)/maturin: | has-rust has-python
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet 'maturin>=1.14,<2'
+	@touch $@
+
+# Say what is missing and how to get it, before anything else fails with less clear words.
+missing = { printf '%s\n' "make: $(1)" >&2; exit 1; }
+
+has-rust:
+	@command -v cc >/dev/null || $(call missing,no C linker (cc). Debian or Ubuntu: apt install gcc libc6-dev; macOS: xcode-select --install)
+	@command -v cargo >/dev/null || $(call missing,no cargo: the core is Rust. Install it from https://rustup.rs)
+	@rustc --version | awk -F'[ .]' '$$3 >= $(RUST_MINOR) { ok = 1 } END { exit !ok }' \
+	  || $(call missing,Rust 1.$(RUST_MINOR) or newer is needed. Run: rustup update stable && rustup default stable)
+
+has-python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || $(call missing,$(PYTHON) is not a Python 3.11 or newer. Name one: make PYTHON=python3.12 ...)
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	  || $(call missing,$(PYTHON) cannot make virtual environments. Debian or Ubuntu: apt install python3-venv)

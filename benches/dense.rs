@@ -1,0 +1,112 @@
+//! The dense core: products, passes and whole training steps, on one thread and on all.
+
+use std::hint::black_box;
+use std::ops::ControlFlow;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use initcore::nn::Run;
+use initcore::nn::activation::Activation;
+use initcore::nn::gemm::{Matrix, product};
+use initcore::nn::loss::{Loss, Targets};
+use initcore::nn::mlp::{Mlp, Workspace};
+use initcore::nn::optimizer::{Optimizer, State};
+use initcore::nn::train::{Dataset, FitConfig, fit};
+use initcore::parallel::{NEVER, num_threads};
+
+/// One thread, and all of them where there are more.
+fn threads() -> Vec<usize> {
+    let mut counts = vec![1, num_threads().expect("a number of threads")];
+    counts.dedup();
+    counts
+}
+
+/// `len` numbers of no meaning in [-1, 1].
+fn values(len: usize, scale: f32) -> Vec<f32> {
+    (0..len).map(|i| scale * (i as f32 * 12.9898).sin()).collect()
+}
+
+fn products(c: &mut Criterion) {
+    let mut group = c.benchmark_group("matmul");
+    group.sample_size(20);
+    for n in [512, 1024] {
+        let (a, b, mut out) = (values(n * n, 1.0), values(n * n, 1.0), vec![0.0; n * n]);
+        let (a, b) = (Matrix::new(&a, n, n).unwrap(), Matrix::new(&b, n, n).unwrap());
+        // Elements per second here are floating-point operations per second.
+        group.throughput(Throughput::Elements(2 * (n * n * n) as u64));
+        for threads in threads() {
+            let run = Run { threads, stop: NEVER };
+            for (name, a, b) in [("nn", a, b), ("tn", a.t(), b), ("nt", a, b.t())] {
+                group.bench_function(format!("{n}/{name}/threads={threads}"), |bench| {
+                    bench.iter(|| product(black_box(&mut out), a, b, run).unwrap());
+                });
+            }
+        }
+    }
+    group.finish();
+}
+
+fn networks(c: &mut Criterion) {
+    let cases: [(&[usize], usize, Activation, Loss); 3] = [
+        (&[784, 256, 128, 10], 128, Activation::Relu, Loss::SoftmaxCrossEntropy),
+        (&[784, 256, 128, 10], 128, Activation::Tanh, Loss::SoftmaxCrossEntropy),
+        (&[2, 2, 1], 64, Activation::Sigmoid, Loss::BinaryCrossEntropy),
+    ];
+    for (sizes, batch, activation, loss) in cases {
+        let name: Vec<_> = sizes.iter().map(usize::to_string).collect();
+        let mut group = c.benchmark_group(format!("{}/{activation}/{batch}", name.join("-")));
+        group.sample_size(20);
+        let mut mlp = Mlp::<f32>::new(sizes, activation, Activation::Linear, true).unwrap();
+        let count = mlp.values().len();
+        mlp.values_mut().copy_from_slice(&values(count, 0.05));
+        let x = values(batch * sizes[0], 1.0);
+        let classes = mlp.outputs().max(2);
+        let labels: Vec<i64> = (0..batch).map(|i| (i % classes) as i64).collect();
+        let targets = Targets::Labels(&labels);
+        let mut workspace = Workspace::new(&mlp, batch).unwrap();
+        let mut state = State::new(Optimizer::adam(1e-5), count).unwrap();
+        for threads in threads() {
+            let run = Run { threads, stop: NEVER };
+            group.bench_function(format!("forward/threads={threads}"), |bench| {
+                bench.iter(|| {
+                    mlp.forward(black_box(&x), batch, &mut workspace, run).unwrap();
+                });
+            });
+            group.bench_function(format!("forward_backward/threads={threads}"), |bench| {
+                bench.iter(|| {
+                    mlp.loss_and_grad(black_box(&x), targets, batch, loss, &mut workspace, run)
+                });
+            });
+            group.bench_function(format!("adam/threads={threads}"), |bench| {
+                bench.iter(|| state.step(mlp.values_mut(), workspace.gradients(), threads));
+            });
+            // A fit of 50 batches in one epoch; the time is that of one step.
+            let x = values(50 * batch * sizes[0], 1.0);
+            let labels = labels.repeat(50);
+            let data = Dataset { x: &x, targets: Targets::Labels(&labels), rows: 50 * batch };
+            let optimizer = Optimizer::adam(1e-5);
+            let config = FitConfig {
+                loss,
+                optimizer,
+                batch_size: batch,
+                epochs: 1,
+                shuffle: true,
+                seed: 0,
+                threads,
+            };
+            group.bench_function(format!("fit_step/threads={threads}"), |bench| {
+                bench.iter_custom(|steps| {
+                    let begin = std::time::Instant::now();
+                    for _ in 0..steps.div_ceil(50) {
+                        let go = &mut |_: &_| Ok(ControlFlow::Continue(()));
+                        fit(&mut mlp, &data, &config, None, NEVER, go).unwrap();
+                    }
+                    begin.elapsed().mul_f64(steps as f64 / (steps.div_ceil(50) * 50) as f64)
+                });
+            });
+        }
+        group.finish();
+    }
+}
+
+criterion_group!(benches, products, networks);
+criterion_main!(benches);

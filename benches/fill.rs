@@ -1,0 +1,56 @@
+//! Values per second of every distribution, type and instruction set, one thread, from cache to memory.
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use initcore::dispatch::Isa;
+use initcore::distribution::Distribution;
+use initcore::fill::fill;
+use initcore::parallel::NEVER;
+use initcore::real::Real;
+use initcore::region::{Axis, Region};
+use initcore::stream::Stream;
+
+const DISTRIBUTIONS: [(&str, Distribution); 4] = [
+    ("constant", Distribution::Constant(1.0)),
+    ("uniform", Distribution::Uniform { low: -1.0, high: 1.0 }),
+    ("normal", Distribution::Normal { mean: 0.0, std: 1.0 }),
+    (
+        "truncated_normal",
+        Distribution::TruncatedNormal { mean: 0.0, std: 1.0, low: -2.0, high: 2.0 },
+    ),
+];
+
+fn bench_type<T: Real>(criterion: &mut Criterion) {
+    let stream = Stream::new(0, Some("bench"));
+    for size in [1 << 12, 1 << 24] {
+        let region = Region::whole(&[size]).expect("small");
+        let mut out = vec![T::ZERO; size as usize];
+        let mut group = criterion.benchmark_group(format!("fill/{}/{size}", T::NAME));
+        group.throughput(Throughput::Elements(size)).sample_size(10);
+        for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+            isa.force().expect("available");
+            for (name, distribution) in DISTRIBUTIONS {
+                group.bench_function(BenchmarkId::new(name, isa.name()), |bencher| {
+                    bencher.iter(|| fill(&stream, distribution, &region, &mut out, 1, NEVER));
+                });
+            }
+        }
+        group.finish();
+    }
+}
+
+/// A column shard (64 of 4096 columns), to set beside the contiguous fill of as many values.
+fn bench_shard(criterion: &mut Criterion) {
+    let stream = Stream::new(0, Some("bench"));
+    let columns = Axis { start: 128, step: 1, len: 64 };
+    let region = Region::new(&[4096, 4096], &[Axis::whole(4096), columns]).expect("inside");
+    let mut out = vec![0f32; 4096 * 64];
+    let mut group = criterion.benchmark_group("shard");
+    group.throughput(Throughput::Elements(out.len() as u64)).sample_size(20);
+    group.bench_function("64 of 4096 columns", |bencher| {
+        bencher.iter(|| fill(&stream, DISTRIBUTIONS[2].1, &region, &mut out, 1, NEVER));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, bench_type::<f32>, bench_type::<f64>, bench_shard);
+criterion_main!(benches);

@@ -1,0 +1,27 @@
+//! The one error type of the core. Every check happens before the first write.
+
+/// What can go wrong in the core; the Python layer maps each variant to one exception class.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An argument is outside what the function accepts: says what was given and what was expected.
+    #[error("{0}")]
+    Invalid(String),
+    /// An array of this many elements cannot be addressed on this machine.
+    #[error("{0}")]
+    TooLarge(String),
+    /// The caller's stop function asked for an end; everything written so far is undefined.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// `Result` with the crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// `Err(Error::Invalid(format!(..)))`, the shape of every argument check.
+macro_rules! invalid {
+    ($($arg:tt)*) => {
+        Err($crate::Error::Invalid(format!($($arg)*)))
+    };
+}
+pub(crate) use invalid;

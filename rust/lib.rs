@@ -1,0 +1,37 @@
+//! initcore: neural-network weight initialization with addressed, reproducible sampling, and a
+//! deterministic dense network core to see what an initialization does.
+//!
+//! The map of the crate, lowest layer first; imports point downward only:
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`dispatch`] | which instruction set; one kernel, compiled once per ISA |
+//! | [`philox`] | the Philox4x32-10 generator over lanes |
+//! | [`stream`] | seed, name and element index -> random words |
+//! | [`real`], [`quantile`], [`gaussian`] | float32 and float64, and the normal distribution in them |
+//! | [`distribution`] | random word -> value |
+//! | [`parallel`] | the one thread pool |
+//! | [`region`], [`fill`] | stream + distribution + part of an array -> values |
+//! | [`fans`], [`initializer`] | shapes -> fans -> variances: the named schemes |
+//! | [`nn`] | activations, losses, dense layers, optimizers, training |
+//!
+//! The feature `python` adds the bindings (`rust/python/`), which check, allocate and call, nothing else.
+
+pub mod dispatch;
+pub mod distribution;
+mod error;
+pub mod fans;
+pub mod fill;
+pub mod gaussian;
+pub mod initializer;
+pub mod nn;
+pub mod parallel;
+pub mod philox;
+#[cfg(feature = "python")]
+mod python;
+pub mod quantile;
+pub mod real;
+pub mod region;
+pub mod stream;
+
+pub use error::{Error, Result};

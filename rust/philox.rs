@@ -1,0 +1,50 @@
+//! Philox4x32-10, the counter-based generator of Salmon, Moraes, Dror and Shaw, "Parallel Random Numbers:
+//! As Easy as 1, 2, 3" (SC11): ten rounds of multiply, exchange and xor over a 128-bit counter.
+//!
+//! Written once, over `LANES` counters at a time. Words are kept in 64-bit lanes with only the low half
+//! used, because the round needs the full 32 x 32 -> 64 bit product (`vpmuludq` on x86).
+
+/// How many blocks are made together: 16 32-bit words fill an AVX-512 register.
+pub const LANES: usize = 16;
+
+/// Four words of one block (`[word]`) for each of `LANES` blocks (`[word][lane]`).
+pub type Blocks = [[u32; LANES]; 4];
+
+const MULTIPLIER: [u64; 2] = [0xd251_1f53, 0xcd9e_8d57];
+const WEYL: [u32; 2] = [0x9e37_79b9, 0xbb67_ae85];
+const ROUNDS: usize = 10;
+const LOW: u64 = 0xffff_ffff;
+
+/// The ten round keys: the key, raised by the Weyl constants from round to round.
+pub type Schedule = [[u32; 2]; ROUNDS];
+
+/// The key schedule of `key`, computed once per stream.
+pub fn schedule(key: [u32; 2]) -> Schedule {
+    std::array::from_fn(|round| {
+        [0, 1].map(|i| key[i].wrapping_add(WEYL[i].wrapping_mul(round as u32)))
+    })
+}
+
+/// Philox4x32-10 of `LANES` counters; `counter[word][lane]` holds 32-bit words in 64-bit lanes.
+#[inline(always)]
+pub fn philox4x32_10(mut counter: [[u64; LANES]; 4], schedule: &Schedule) -> Blocks {
+    for key in schedule {
+        // widened here, so that the compiler sees the high halves stay zero and multiplies 32 x 32 bits
+        let key = key.map(u64::from);
+        for lane in 0..LANES {
+            let product0 = MULTIPLIER[0] * counter[0][lane];
+            let product1 = MULTIPLIER[1] * counter[2][lane];
+            counter[0][lane] = (product1 >> 32) ^ counter[1][lane] ^ key[0];
+            counter[1][lane] = product1 & LOW;
+            counter[2][lane] = (product0 >> 32) ^ counter[3][lane] ^ key[1];
+            counter[3][lane] = product0 & LOW;
+        }
+    }
+    let mut words = [[0; LANES]; 4];
+    for (word, counter) in words.iter_mut().zip(&counter) {
+        for lane in 0..LANES {
+            word[lane] = counter[lane] as u32;
+        }
+    }
+    words
+}

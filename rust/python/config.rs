@@ -1,0 +1,43 @@
+//! Versions and process-wide settings.
+
+use pyo3::prelude::*;
+
+use crate::dispatch::Isa;
+use crate::error::Result;
+use crate::{parallel, stream};
+
+/// Version of the package.
+#[pyfunction]
+pub fn version() -> &'static str {
+    env!("CARGO_PKG_VERSION")
+}
+
+/// Version of the mapping from (seed, name, index) to values.
+#[pyfunction]
+pub fn stream_version() -> u32 {
+    stream::VERSION
+}
+
+/// Instruction set that kernels run on.
+#[pyfunction]
+pub fn get_isa() -> Result<&'static str> {
+    Ok(Isa::current()?.name())
+}
+
+/// Forces an instruction set; ValueError where this machine lacks it.
+#[pyfunction]
+pub fn set_isa(name: &str) -> Result<()> {
+    Isa::parse(name)?.force()
+}
+
+/// Default number of threads.
+#[pyfunction]
+pub fn get_num_threads() -> Result<usize> {
+    parallel::num_threads()
+}
+
+/// Sets the default number of threads of this process.
+#[pyfunction]
+pub fn set_num_threads(n: usize) -> Result<()> {
+    parallel::set_num_threads(n)
+}

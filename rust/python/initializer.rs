@@ -1,0 +1,280 @@
+//! Initializers as Python objects: parameters checked when made, arrays filled when called.
+
+use numpy::PyUntypedArray;
+use numpy::prelude::*;
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyTuple, PyType};
+
+use super::array::{Dtype, empty, writable};
+use super::call::detached;
+use super::index::{Shape, region};
+use crate::distribution::Distribution;
+use crate::fans::{Layout, fans as fans_of};
+use crate::fill::fill;
+use crate::initializer::{self as core, Family, Mode};
+use crate::parallel;
+use crate::real::Real;
+use crate::region::Region;
+use crate::stream::Stream;
+
+/// Base class of all initializers.
+#[pyclass(frozen, subclass, module = "initcore", from_py_object)]
+#[derive(Clone)]
+pub struct Initializer {
+    law: core::Initializer,
+}
+
+/// A seed: an integer in [0, 2**64), a `numpy.random.SeedSequence`, or None for fresh entropy.
+fn seed_from(seed: Option<&Bound<'_, PyAny>>) -> PyResult<u64> {
+    static SEED_SEQUENCE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    let Some(seed) = seed else {
+        return getrandom::u64().map_err(|error| {
+            PyValueError::new_err(format!("no entropy for a fresh seed: {error}"))
+        });
+    };
+    if let Ok(seed) = seed.extract::<u64>() {
+        return Ok(seed);
+    }
+    let py = seed.py();
+    if seed.is_instance(SEED_SEQUENCE.import(py, "numpy.random", "SeedSequence")?)? {
+        return seed.call_method1("generate_state", (1, "uint64"))?.get_item(0)?.extract();
+    }
+    if seed.hasattr("__index__")? {
+        return Err(PyValueError::new_err(format!("seed must be in [0, 2**64), got {seed}")));
+    }
+    Err(PyTypeError::new_err(format!(
+        "seed must be an integer, a numpy.random.SeedSequence or None, got {} (a Generator is not taken: \
+         drawing from it would make values depend on the order of calls)",
+        seed.get_type().name()?
+    )))
+}
+
+struct Job {
+    stream: Stream,
+    distribution: Distribution,
+    region: Region,
+    shape: Vec<u64>,
+    threads: usize,
+}
+
+impl Job {
+    /// Fills `out`, or a new array.
+    fn run<T: Real + numpy::Element>(
+        &self,
+        py: Python<'_>,
+        out: Option<&Bound<'_, PyUntypedArray>>,
+    ) -> PyResult<Py<PyAny>> {
+        self.distribution.checked()?.map::<T>()?;
+        let array = match out {
+            Some(out) => out.clone(),
+            None => empty::<T>(py, &self.shape)?.as_untyped().clone(),
+        };
+        let mut writable = writable::<T>(&array, &self.shape)?;
+        let values = writable.as_slice_mut()?;
+        detached(py, |stop| {
+            fill(&self.stream, self.distribution, &self.region, values, self.threads, stop)
+        })?;
+        drop(writable);
+        Ok(array.into_any().unbind())
+    }
+}
+
+#[pymethods]
+impl Initializer {
+    /// Make the array; see the functions of the package for the meaning of the arguments.
+    #[pyo3(signature = (shape, *, seed=None, name=None, dtype=None, index=None, layout="numpy", out=None, num_threads=None))]
+    #[expect(clippy::too_many_arguments, reason = "the public keyword arguments")]
+    fn __call__(
+        &self,
+        py: Python<'_>,
+        shape: Shape,
+        seed: Option<&Bound<'_, PyAny>>,
+        name: Option<&str>,
+        dtype: Option<&Bound<'_, PyAny>>,
+        index: Option<&Bound<'_, PyAny>>,
+        layout: &str,
+        out: Option<&Bound<'_, PyAny>>,
+        num_threads: Option<usize>,
+    ) -> PyResult<Py<PyAny>> {
+        let distribution = self.law.distribution(&shape.0, layout.parse()?)?;
+        let (region, part) = region(&shape.0, index)?;
+        let job = Job {
+            stream: Stream::new(seed_from(seed)?, name),
+            distribution,
+            region,
+            shape: part,
+            threads: parallel::check_num_threads(num_threads)?,
+        };
+        let out = match out {
+            None => None,
+            Some(out) => Some(out.cast::<PyUntypedArray>().map_err(|_| {
+                PyTypeError::new_err(format!(
+                    "out must be a numpy.ndarray, got {}",
+                    out.get_type().name().map_or_else(|_| "?".into(), |name| name.to_string())
+                ))
+            })?),
+        };
+        let wanted = dtype.map(Dtype::parse).transpose()?;
+        let dtype = match (wanted, out) {
+            (wanted, None) => wanted.unwrap_or(Dtype::Float32),
+            (wanted, Some(out)) => {
+                let given = Dtype::of_array(out, "out")?;
+                if wanted.is_some_and(|wanted| wanted != given) {
+                    return Err(PyTypeError::new_err(format!(
+                        "out has dtype {}, but dtype={wanted:?} was asked for",
+                        out.dtype()
+                    )));
+                }
+                given
+            }
+        };
+        match dtype {
+            Dtype::Float32 => job.run::<f32>(py, out),
+            Dtype::Float64 => job.run::<f64>(py, out),
+        }
+    }
+
+    /// Standard deviation of the elements of an array of this shape.
+    #[pyo3(signature = (shape, *, layout="numpy"))]
+    fn std(&self, shape: Shape, layout: &str) -> PyResult<f64> {
+        Ok(match self.law {
+            core::Initializer::Fixed(distribution) => {
+                layout.parse::<Layout>()?;
+                distribution.std()
+            }
+            core::Initializer::VarianceScaling(root) => root.std(&shape.0, layout.parse()?)?,
+        })
+    }
+
+    /// Parameters by name; `type(init)(**init.get_config()) == init`.
+    fn get_config<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let config = PyDict::new(py);
+        match self.law {
+            core::Initializer::Fixed(distribution) => {
+                for (name, value) in distribution.parameters() {
+                    config.set_item(name, value)?;
+                }
+            }
+            core::Initializer::VarianceScaling(root) => {
+                config.set_item("scale", root.scale())?;
+                config.set_item("mode", root.mode().name())?;
+                config.set_item("distribution", root.family().name())?;
+            }
+        }
+        Ok(config)
+    }
+
+    fn __eq__(&self, other: &Self) -> bool {
+        self.law == other.law
+    }
+
+    fn __hash__(slf: &Bound<'_, Self>) -> PyResult<isize> {
+        slf.repr()?.hash()
+    }
+
+    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
+        let config = slf.get().get_config(slf.py())?;
+        let arguments: Vec<String> = config
+            .iter()
+            .map(|(name, value)| Ok(format!("{name}={}", value.repr()?)))
+            .collect::<PyResult<_>>()?;
+        Ok(format!("{}({})", slf.get_type().name()?, arguments.join(", ")))
+    }
+
+    fn __reduce__<'py>(
+        slf: &Bound<'py, Self>,
+    ) -> PyResult<(Bound<'py, PyType>, Bound<'py, PyTuple>)> {
+        let config = slf.get().get_config(slf.py())?;
+        Ok((slf.get_type(), config.values().to_tuple()))
+    }
+}
+
+/// A subclass of `Initializer` whose constructor gives a law.
+macro_rules! subclass {
+    ($(#[$doc:meta])* $name:ident, $signature:tt, ($($argument:ident: $type:ty),*), $law:expr $(; $($methods:tt)*)?) => {
+        $(#[$doc])*
+        #[pyclass(extends = Initializer, frozen, module = "initcore")]
+        pub struct $name;
+
+        #[pymethods]
+        impl $name {
+            #[new]
+            #[pyo3(signature = $signature)]
+            fn new($($argument: $type),*) -> PyResult<PyClassInitializer<Self>> {
+                Ok(PyClassInitializer::from(Initializer { law: $law }).add_subclass(Self))
+            }
+
+            $($($methods)*)?
+        }
+    };
+}
+
+fn fixed(distribution: Distribution) -> PyResult<core::Initializer> {
+    Ok(core::Initializer::Fixed(distribution.checked()?))
+}
+
+subclass! {
+    /// The same value everywhere.
+    Constant, (value), (value: f64), fixed(Distribution::Constant(value))?
+}
+subclass! {
+    /// Uniform on [low, high).
+    Uniform, (low=0.0, high=1.0), (low: f64, high: f64), fixed(Distribution::Uniform { low, high })?
+}
+subclass! {
+    /// Normal, not truncated.
+    Normal, (mean=0.0, std=1.0), (mean: f64, std: f64), fixed(Distribution::Normal { mean, std })?
+}
+subclass! {
+    /// Normal, cut at `mean + std * low` and `mean + std * high`; `std` is that before the cut.
+    TruncatedNormal, (mean=0.0, std=1.0, low=-2.0, high=2.0),
+    (mean: f64, std: f64, low: f64, high: f64),
+    fixed(Distribution::TruncatedNormal { mean, std, low, high })?
+}
+subclass! {
+    /// Mean 0 and variance `scale / fan`: the root of the xavier, he and lecun schemes.
+    ///
+    /// `mode` is "fan_in", "fan_out" or "fan_avg"; `distribution` is "normal", "truncated_normal" (cut at
+    /// two standard deviations of the parent; the variance is that after the cut) or "uniform".
+    VarianceScaling, (scale=1.0, mode="fan_in", distribution="truncated_normal"),
+    (scale: f64, mode: &str, distribution: &str),
+    core::Initializer::VarianceScaling(core::VarianceScaling::new(
+        scale,
+        mode.parse::<Mode>()?,
+        distribution.parse::<Family>()?,
+    )?);
+    /// The same scheme with weights `gain` times as large, for a leaky relu of slope `negative_slope`
+    /// where it was made for a relu: the variance is multiplied by `gain**2 / (1 + negative_slope**2)`.
+    #[pyo3(signature = (gain=1.0, *, negative_slope=0.0))]
+    fn scaled(
+        slf: PyRef<'_, Self>,
+        py: Python<'_>,
+        gain: f64,
+        negative_slope: f64,
+    ) -> PyResult<Py<Self>> {
+        let law = match slf.as_super().law {
+            core::Initializer::VarianceScaling(root) => {
+                core::Initializer::VarianceScaling(root.scaled(gain, negative_slope)?)
+            }
+            fixed @ core::Initializer::Fixed(_) => fixed,
+        };
+        Py::new(py, PyClassInitializer::from(Initializer { law }).add_subclass(Self))
+    }
+}
+
+/// The named variance-scaling schemes: name -> (scale, mode, distribution).
+#[pyfunction]
+pub fn schemes() -> Vec<(String, (f64, &'static str, &'static str))> {
+    core::schemes()
+        .map(|(name, root)| (name, (root.scale(), root.mode().name(), root.family().name())))
+        .collect()
+}
+
+/// (fan_in, fan_out) of a weight of this shape.
+#[pyfunction]
+#[pyo3(signature = (shape, *, layout="numpy"))]
+pub fn fans(shape: Shape, layout: &str) -> PyResult<(u64, u64)> {
+    Ok(fans_of(&shape.0, layout.parse()?)?)
+}

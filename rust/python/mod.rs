@@ -1,0 +1,26 @@
+//! The Python extension module `initcore._core`: check the arguments, allocate through NumPy, let go of the
+//! interpreter, call the core. No mathematics here.
+
+// PyO3 hands arguments over by value.
+#![allow(clippy::needless_pass_by_value)]
+
+mod array;
+mod call;
+mod config;
+mod index;
+mod initializer;
+
+use pyo3::prelude::*;
+
+/// Compiled core of initcore; use the `initcore` package instead.
+#[pymodule(gil_used = false)]
+mod _core {
+    #[pymodule_export]
+    use super::config::{
+        get_isa, get_num_threads, set_isa, set_num_threads, stream_version, version,
+    };
+    #[pymodule_export]
+    use super::initializer::{
+        Constant, Initializer, Normal, TruncatedNormal, Uniform, VarianceScaling, fans, schemes,
+    };
+}

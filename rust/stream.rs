@@ -1,0 +1,64 @@
+//! Law 1 in code: seed, name and element index -> random words. Nothing else enters.
+//!
+//! - Key: the 64-bit seed, low word first.
+//! - Counter: words 0-1 are the block number, words 2-3 the id of the parameter's name, low words first.
+//! - Order: 16 blocks make a superblock of 64 words; word `64 s + 16 w + l` of the stream is word `w` of
+//!   block `16 s + l`, so that the words of one superblock leave the lanes without a shuffle.
+
+use sha2::{Digest, Sha256};
+
+use crate::philox::{Blocks, LANES, Schedule, philox4x32_10, schedule};
+
+/// The version of the mapping from (seed, name, index) to values; part of every name's hash.
+pub const VERSION: u32 = 1;
+
+/// Words in a superblock.
+pub const SUPERBLOCK: usize = 4 * LANES;
+
+/// The random words of one parameter: a pure function of a seed and a name.
+#[derive(Clone, Debug)]
+pub struct Stream {
+    schedule: Schedule,
+    name_id: u64,
+}
+
+impl Stream {
+    /// The stream of the parameter `name` under `seed`. All parameters without a name share one stream.
+    pub fn new(seed: u64, name: Option<&str>) -> Self {
+        Self {
+            schedule: schedule([seed as u32, (seed >> 32) as u32]),
+            name_id: name.map_or(0, name_id),
+        }
+    }
+
+    /// Superblock `s`: words `64 s ..` of the stream, as `[w][l]`.
+    #[inline(always)]
+    pub fn superblock(&self, s: u64) -> Blocks {
+        let mut counter = [[0; LANES]; 4];
+        for lane in 0..LANES {
+            let block = s.wrapping_mul(LANES as u64) + lane as u64;
+            counter[0][lane] = block & 0xffff_ffff;
+            counter[1][lane] = block >> 32;
+            counter[2][lane] = self.name_id & 0xffff_ffff;
+            counter[3][lane] = self.name_id >> 32;
+        }
+        philox4x32_10(counter, &self.schedule)
+    }
+
+    /// Word `index` of the stream; for occasional use, [`crate::fill`] is the fast way.
+    pub fn word(&self, index: u64) -> u32 {
+        let within = index as usize % SUPERBLOCK;
+        self.superblock(index / SUPERBLOCK as u64)[within / LANES][within % LANES]
+    }
+}
+
+/// The first eight bytes, little end first, of SHA-256 over a tag, the length of the name in bytes as a
+/// 64-bit little-endian number, and the name in UTF-8.
+fn name_id(name: &str) -> u64 {
+    let digest = Sha256::new()
+        .chain_update(format!("initcore stream v{VERSION} name"))
+        .chain_update((name.len() as u64).to_le_bytes())
+        .chain_update(name)
+        .finalize();
+    u64::from_le_bytes(std::array::from_fn(|i| digest[i]))
+}
