@@ -97,7 +97,7 @@ fn networks(c: &mut Criterion) {
                 bench.iter_custom(|steps| {
                     let begin = std::time::Instant::now();
                     for _ in 0..steps.div_ceil(50) {
-                        let go = &mut |_: &_| Ok(ControlFlow::Continue(()));
+                        let go = &mut |_: &Mlp<_>, _: &_| Ok(ControlFlow::Continue(()));
                         fit(&mut mlp, &data, &config, None, NEVER, go).unwrap();
                     }
                     begin.elapsed().mul_f64(steps as f64 / (steps.div_ceil(50) * 50) as f64)

@@ -5,8 +5,8 @@ use initcore::dispatch::Isa;
 use initcore::distribution::Distribution;
 use initcore::fill::fill;
 use initcore::parallel::NEVER;
-use initcore::real::Real;
 use initcore::region::{Axis, Region};
+use initcore::sample::Sample;
 use initcore::stream::Stream;
 
 const DISTRIBUTIONS: [(&str, Distribution); 4] = [
@@ -19,7 +19,7 @@ const DISTRIBUTIONS: [(&str, Distribution); 4] = [
     ),
 ];
 
-fn bench_type<T: Real>(criterion: &mut Criterion) {
+fn bench_type<T: Sample>(criterion: &mut Criterion) {
     let stream = Stream::new(0, Some("bench"));
     for size in [1 << 12, 1 << 24] {
         let region = Region::whole(&[size]).expect("small");

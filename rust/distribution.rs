@@ -7,7 +7,7 @@
 use crate::error::{Result, invalid};
 use crate::gaussian;
 use crate::quantile::quantiles;
-use crate::real::Real;
+use crate::sample::Sample;
 
 /// The law of one element. Construct through the checked functions.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -120,7 +120,7 @@ impl Distribution {
 }
 
 /// Words -> values; the parameters are rounded to `T` and checked to fit it.
-pub trait Map<T: Real>: Copy + Send + Sync {
+pub trait Map<T: Sample>: Copy + Send + Sync {
     /// `out[i]` = the value of `words[i]`. Must be `#[inline(always)]`: it runs inside a kernel.
     fn map(&self, words: &[T::Word], out: &mut [T]);
 }
@@ -134,7 +134,7 @@ pub struct Uniform<T> {
     last: T,
 }
 
-impl<T: Real> Map<T> for Uniform<T> {
+impl<T: Sample> Map<T> for Uniform<T> {
     #[inline(always)]
     fn map(&self, words: &[T::Word], out: &mut [T]) {
         for (x, word) in out.iter_mut().zip(words) {
@@ -151,7 +151,7 @@ pub struct Normal<T> {
     std: T,
 }
 
-impl<T: Real> Map<T> for Normal<T> {
+impl<T: Sample> Map<T> for Normal<T> {
     #[inline(always)]
     fn map(&self, words: &[T::Word], out: &mut [T]) {
         quantiles(words, out, T::centered, |z| z.mul_add(self.std, self.mean));
@@ -176,7 +176,7 @@ pub struct TruncatedNormal<T> {
     last: T,
 }
 
-impl<T: Real> Map<T> for TruncatedNormal<T> {
+impl<T: Sample> Map<T> for TruncatedNormal<T> {
     #[inline(always)]
     fn map(&self, words: &[T::Word], out: &mut [T]) {
         let place = |word| {
@@ -215,7 +215,7 @@ impl Distribution {
     ///
     /// # Errors
     /// A parameter or a possible value does not fit `T`, or no number of `T` lies within the bounds.
-    pub fn map<T: Real>(self) -> Result<AnyMap<T>> {
+    pub fn map<T: Sample>(self) -> Result<AnyMap<T>> {
         let round = |name: &str, x: f64| {
             let rounded = T::from_f64(x);
             if x.is_finite() && !rounded.to_f64().is_finite() {

@@ -9,8 +9,8 @@ use crate::distribution::{AnyMap, Distribution, Map};
 use crate::error::Result;
 use crate::parallel::{self, Stop};
 use crate::philox::LANES;
-use crate::real::Real;
 use crate::region::{Region, Run};
+use crate::sample::Sample;
 use crate::stream::Stream;
 
 /// Elements per work item: some 50 us, so that handing out costs nothing and a stop is soon noticed.
@@ -23,7 +23,7 @@ const CHUNK: usize = 1 << 16;
 ///
 /// # Panics
 /// When `out` does not have as many elements as the region.
-pub fn fill<T: Real>(
+pub fn fill<T: Sample>(
     stream: &Stream,
     distribution: Distribution,
     region: &Region,
@@ -48,7 +48,7 @@ pub fn fill<T: Real>(
 }
 
 /// Elements `begin..` of the region.
-fn fill_chunk<T: Real, M: Map<T>>(
+fn fill_chunk<T: Sample, M: Map<T>>(
     stream: &Stream,
     map: M,
     region: &Region,
@@ -67,7 +67,7 @@ struct FillChunk<'a, T, M> {
     out: &'a mut [T],
 }
 
-impl<T: Real, M: Map<T>> Kernel for FillChunk<'_, T, M> {
+impl<T: Sample, M: Map<T>> Kernel for FillChunk<'_, T, M> {
     type Output = ();
 
     #[inline(always)]
@@ -92,7 +92,7 @@ struct Source<'a, T, M> {
     values: [T; 4 * LANES],
 }
 
-impl<T: Real, M: Map<T>> Source<'_, T, M> {
+impl<T: Sample, M: Map<T>> Source<'_, T, M> {
     #[inline(always)]
     fn write(&mut self, run: Run, out: &mut [T]) {
         if run.step == 1 {

@@ -8,7 +8,7 @@
 //! | [`dispatch`] | which instruction set; one kernel, compiled once per ISA |
 //! | [`philox`] | the Philox4x32-10 generator over lanes |
 //! | [`stream`] | seed, name and element index -> random words |
-//! | [`real`], [`quantile`], [`gaussian`] | float32 and float64, and the normal distribution in them |
+//! | [`sample`], [`quantile`], [`gaussian`] | float32 and float64, and the normal distribution in them |
 //! | [`distribution`] | random word -> value |
 //! | [`parallel`] | the one thread pool |
 //! | [`region`], [`fill`] | stream + distribution + part of an array -> values |
@@ -30,8 +30,8 @@ pub mod philox;
 #[cfg(feature = "python")]
 mod python;
 pub mod quantile;
-pub mod real;
 pub mod region;
+pub mod sample;
 pub mod stream;
 
 pub use error::{Error, Result};

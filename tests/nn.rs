@@ -202,6 +202,14 @@ fn activations_have_their_values_and_limits() {
     assert_eq!(Activation::Relu.derivative(0.0, 0.0), 0.0);
     assert_eq!(Activation::Sigmoid.value(-800.0_f64), 0.0);
     assert!((Activation::Sigmoid.value(-30.0_f64) / (-30.0_f64).exp() - 1.0).abs() < 1e-12);
+    for i in -4000..4000 {
+        // From 1e-11 to 40 on both sides, and zero.
+        let z = (f64::from(i) / 300.0).sinh() as f32 * 6e-5;
+        let (got, want) = (Activation::Tanh.value(z), f64::from(z).tanh());
+        assert!((f64::from(got) - want).abs() <= 6.1e-8 * want.abs(), "tanh({z}) = {got}");
+        let (got, want) = (Activation::Sigmoid.value(z), 1.0 / (1.0 + f64::from(-z).exp()));
+        assert!((f64::from(got) - want).abs() <= 6.1e-8 * want, "sigmoid({z}) = {got}");
+    }
     let leaky: Activation = "leaky_relu(0.2)".parse().unwrap();
     assert_eq!(leaky, Activation::LeakyRelu { negative_slope: 0.2 });
     assert_eq!((leaky.value(-2.0_f64), leaky.to_string()), (-0.4, "leaky_relu(0.2)".to_owned()));
@@ -467,7 +475,7 @@ fn a_large_layer_has_the_same_bits_on_any_number_of_threads() {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "what `fit` calls may fail")]
-fn go(_: &EpochStats) -> Result<ControlFlow<()>> {
+fn go<T>(_: &Mlp<T>, _: &EpochStats) -> Result<ControlFlow<()>> {
     Ok(ControlFlow::Continue(()))
 }
 
@@ -649,9 +657,9 @@ fn stopping_leaves_whole_steps() {
     }
     // A callback's wish, and its error.
     let mut mlp = start.clone();
-    let mut once = |_: &EpochStats| Ok(ControlFlow::Break(()));
+    let mut once = |_: &Mlp<_>, _: &EpochStats| Ok(ControlFlow::Break(()));
     assert_eq!(fit(&mut mlp, &data, &config, None, NEVER, &mut once).unwrap().len(), 1);
-    let mut fail = |_: &EpochStats| Err(Error::Invalid("enough".into()));
+    let mut fail = |_: &Mlp<_>, _: &EpochStats| Err(Error::Invalid("enough".into()));
     assert_eq!(message(fit(&mut mlp, &data, &config, None, NEVER, &mut fail)), "enough");
 }
 

@@ -37,16 +37,25 @@ from .initializers import (
     xavier_uniform,
     zeros,
 )
+from .nn import MLP, SGD, Adam, DenseCache, History, RMSProp, dense_backward, dense_forward
 
 __all__ = [
+    "MLP",
+    "SGD",
+    "Adam",
     "Constant",
+    "DenseCache",
+    "History",
     "Initializer",
     "Normal",
+    "RMSProp",
     "TruncatedNormal",
     "Uniform",
     "VarianceScaling",
     "__version__",
     "constant",
+    "dense_backward",
+    "dense_forward",
     "fans",
     "get",
     "get_num_threads",

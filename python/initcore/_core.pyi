@@ -1,21 +1,26 @@
-from typing import Any, Self, final
-
-from .initializers import Array, Index, Shape
+from collections.abc import Callable, Sequence
+from typing import Any, Self, SupportsIndex, final
 
 import numpy as np
 import numpy.typing as npt
-from typing import SupportsIndex
+
+from .initializers import Array, Index, Shape
 
 __all__ = [
     "Constant",
     "Initializer",
+    "Mlp",
     "Normal",
     "TruncatedNormal",
     "Uniform",
     "VarianceScaling",
+    "check_optimizer",
+    "dense_backward",
+    "dense_forward",
     "fans",
     "get_isa",
     "get_num_threads",
+    "nn_names",
     "schemes",
     "set_isa",
     "set_num_threads",
@@ -67,9 +72,59 @@ class VarianceScaling(Initializer):
     ) -> Self: ...
     def scaled(self, gain: float = 1.0, *, negative_slope: float = 0.0) -> VarianceScaling: ...
 
+@final
+class Mlp:
+    def __new__(
+        cls,
+        sizes: Sequence[int],
+        activation: str,
+        output_activation: str,
+        bias: bool,
+        dtype: npt.DTypeLike,
+    ) -> Self: ...
+    def shapes(self) -> list[tuple[str, list[int]]]: ...
+    def parameters(self) -> dict[str, Array]: ...
+    def set_parameters(self, mapping: dict[str, Array]) -> None: ...
+    def forward(self, x: Array, num_threads: int | None) -> Array: ...
+    def activations(self, x: Array, num_threads: int | None) -> list[Array]: ...
+    def loss_and_grad(
+        self, x: Array, t: npt.NDArray[Any], loss: str, num_threads: int | None
+    ) -> tuple[float, dict[str, Array]]: ...
+    def evaluate(
+        self, x: Array, t: npt.NDArray[Any], loss: str, num_threads: int | None
+    ) -> tuple[float, float | None]: ...
+    def fit(
+        self,
+        x: Array,
+        t: npt.NDArray[Any],
+        loss: str,
+        optimizer: object,
+        batch_size: int,
+        epochs: int,
+        shuffle: bool,
+        seed: int,
+        validation: tuple[Array, npt.NDArray[Any]] | None,
+        on_epoch: Callable[[dict[str, Any]], object],
+        num_threads: int | None,
+    ) -> None: ...
+
+def check_optimizer(object: object) -> None: ...
+def dense_backward(
+    dy: Array,
+    x: Array,
+    w: Array,
+    z: Array,
+    y: Array,
+    activation: str,
+    num_threads: int | None,
+) -> tuple[Array, Array, Array]: ...
+def dense_forward(
+    x: Array, w: Array, b: Array | None, activation: str, num_threads: int | None
+) -> tuple[Array, Array]: ...
 def fans(shape: Shape, *, layout: str = "numpy") -> tuple[int, int]: ...
 def get_isa() -> str: ...
 def get_num_threads() -> int: ...
+def nn_names() -> tuple[list[str], list[str]]: ...
 def schemes() -> list[tuple[str, tuple[float, str, str]]]: ...
 def set_isa(name: str) -> None: ...
 def set_num_threads(n: int) -> None: ...

@@ -86,17 +86,13 @@ impl Activation {
     /// `f(z)`. A NaN stays a NaN.
     #[inline(always)]
     pub fn value<T: Real>(self, z: T) -> T {
-        let (zero, one) = (T::zero(), T::one());
+        let zero = T::zero();
         match self {
             Relu if z < zero => zero,
             LeakyRelu { negative_slope } if z < zero => T::narrow(negative_slope) * z,
             Linear | Relu | LeakyRelu { .. } => z,
-            Tanh => z.tanh(),
-            // The exponent is never positive, so nothing overflows.
-            Sigmoid => {
-                let e = (-z.abs()).exp();
-                (if z < zero { e } else { one }) / (one + e)
-            }
+            Tanh => z.tanh_fast(),
+            Sigmoid => z.sigmoid(),
         }
     }
 
@@ -117,6 +113,7 @@ impl Activation {
     ///
     /// # Panics
     /// When the lengths differ.
+    #[inline(always)]
     pub fn forward<T: Real>(self, z: &[T], y: &mut [T]) {
         assert_eq!(z.len(), y.len());
         specialize!(self, |f| for (y, &z) in y.iter_mut().zip(z) {
@@ -128,6 +125,7 @@ impl Activation {
     ///
     /// # Panics
     /// When the lengths differ.
+    #[inline(always)]
     pub fn backward<T: Real>(self, z: &[T], y: &[T], dz: &mut [T]) {
         assert!(z.len() == dz.len() && y.len() == dz.len());
         specialize!(self, |f| for ((dz, &z), &y) in dz.iter_mut().zip(z).zip(y) {

@@ -9,7 +9,8 @@
 use super::activation::Activation;
 use super::gemm::{Matrix, block_rows, product, product_block};
 use super::real::Real;
-use super::{CHUNK, Run, check_shape, for_each};
+use super::{CHUNK, Run, check_shape, for_each, vectorized};
+use crate::dispatch::{self, Kernel};
 use crate::error::Result;
 
 /// A layer's parameters and what it does with them.
@@ -66,10 +67,9 @@ impl<T: Real> Layer<'_, T> {
         for_each(run, blocks.len(), blocks, |(i, (z, y))| {
             product_block(z, i * rows, x, w);
             // Bias and activation while the block is still in cache.
-            if let Some(b) = self.b {
-                add_to_rows(z, b);
-            }
-            self.activation.forward(z, y);
+            let finish = Finish { b: self.b, activation: self.activation, z, y };
+            let done = dispatch::run(finish);
+            debug_assert!(done.is_ok());
         })
     }
 
@@ -102,7 +102,8 @@ impl<T: Real> Layer<'_, T> {
         if self.activation != Activation::Linear {
             let chunks = dz.chunks_mut(CHUNK).zip(z.chunks(CHUNK)).zip(y.chunks(CHUNK));
             for_each(run, chunks.len(), chunks, |((dz, z), y)| {
-                self.activation.backward(z, y, dz);
+                let done = vectorized(|| self.activation.backward(z, y, dz));
+                debug_assert!(done.is_ok());
             })?;
         }
         let x = Matrix::new(x, batch, fan_in)?;
@@ -118,7 +119,29 @@ impl<T: Real> Layer<'_, T> {
     }
 }
 
+/// `z += b` to every row, then `y = f(z)`. A kernel by name, since a closure with this many loops would not
+/// be inlined into the function of its ISA.
+struct Finish<'a, T> {
+    b: Option<&'a [T]>,
+    activation: Activation,
+    z: &'a mut [T],
+    y: &'a mut [T],
+}
+
+impl<T: Real> Kernel for Finish<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        if let Some(b) = self.b {
+            add_to_rows(self.z, b);
+        }
+        self.activation.forward(self.z, self.y);
+    }
+}
+
 /// Adds `b` to every row of `z`.
+#[inline(always)]
 fn add_to_rows<T: Real>(z: &mut [T], b: &[T]) {
     for row in z.chunks_exact_mut(b.len().max(1)) {
         for (z, &b) in row.iter_mut().zip(b) {

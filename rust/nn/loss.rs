@@ -220,14 +220,13 @@ fn elementwise<T: Real>(
 
 /// `max(x, 0) - x t + log(1 + exp(-|x|))`, with gradient `sigmoid(x) - t`.
 fn binary<T: Real>(x: &[T], target: impl Fn(usize) -> T, gradient: Option<&mut [T]>) -> Evaluation {
-    let (zero, one) = (T::zero(), T::one());
+    let zero = T::zero();
     let half = T::narrow(0.5);
     let correct = x.iter().enumerate().filter(|&(i, &x)| (x > zero) == (target(i) > half)).count();
     let loss = elementwise(x, &target, gradient, |x, t| {
         let e = (-x.abs()).exp();
-        let sigmoid = (if x < zero { e } else { one }) / (one + e);
         // `max` alone would drop a NaN; the product keeps it.
-        (x.max(zero) - x * t + e.ln_1p(), sigmoid - t)
+        (x.max(zero) - x * t + e.ln_1p(), x.sigmoid() - t)
     });
     Evaluation { loss, correct: Some(correct) }
 }

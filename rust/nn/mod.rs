@@ -25,6 +25,7 @@ pub mod optimizer;
 pub mod real;
 pub mod train;
 
+use crate::dispatch::{self, Isa, Kernel};
 use crate::error::{Error, Result};
 use crate::parallel::{NEVER, Stop};
 
@@ -51,11 +52,34 @@ where
     I: Iterator + Send,
     I::Item: Send,
 {
+    // An unusable `INITCORE_ISA` is an error here, before any work.
+    Isa::current()?;
     if count <= 1 {
         items.for_each(body);
         return Ok(());
     }
     crate::parallel::for_each(run.threads.min(count), items, run.stop, body)
+}
+
+/// Compiles an elementwise loop for each ISA. The loops use exactly rounded operations, or call the same
+/// library function everywhere, so the choice does not reach the bits.
+struct Vectorized<F>(F);
+
+impl<F: FnOnce() -> R, R> Kernel for Vectorized<F> {
+    type Output = R;
+
+    #[inline(always)]
+    fn run(self) -> R {
+        (self.0)()
+    }
+}
+
+/// Runs `body` on the best ISA.
+///
+/// # Errors
+/// Those of [`Isa::current`]; whoever calls it inside of [`for_each`] is past them.
+fn vectorized<R>(body: impl FnOnce() -> R) -> Result<R> {
+    dispatch::run(Vectorized(body))
 }
 
 /// `len` zeros, or [`Error::TooLarge`] where the allocator would have aborted.

@@ -4,7 +4,7 @@
 //! elementwise, so splitting it over threads changes nothing.
 
 use super::real::Real;
-use super::{CHUNK, Run, for_each, zeros};
+use super::{CHUNK, Run, for_each, vectorized, zeros};
 use crate::error::{Result, invalid};
 use crate::parallel::NEVER;
 
@@ -254,10 +254,15 @@ fn update<T: Real, const S: usize>(
         .zip(gradients.chunks(CHUNK))
         .map(move |(p, g)| (p, g, slots.each_mut().map(|slot| slot.next().unwrap_or_default())));
     for_each(run, count, chunks, |(p, g, mut slots)| {
-        let mut slots = slots.each_mut().map(|slot| slot.iter_mut());
-        for (p, &g) in p.iter_mut().zip(g) {
-            // `State::new` made every slot as long as the parameters.
-            rule(p, g, slots.each_mut().map(|slot| slot.next().expect("a slot per parameter")));
-        }
+        let done = vectorized(|| {
+            // Equal lengths in plain sight, so that no bounds check keeps the loop from vectorising.
+            let len = p.len();
+            let g = &g[..len];
+            let mut slots = slots.each_mut().map(|slot| &mut slot[..len]);
+            for i in 0..len {
+                rule(&mut p[i], g[i], slots.each_mut().map(|slot| &mut slot[i]));
+            }
+        });
+        debug_assert!(done.is_ok());
     })
 }

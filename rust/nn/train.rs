@@ -14,7 +14,7 @@ use super::loss::{Loss, Targets};
 use super::mlp::{Mlp, Workspace};
 use super::optimizer::{Optimizer, State};
 use super::real::Real;
-use super::{Run, area, check_shape, zeros};
+use super::{Run, area, check_shape, vectorized, zeros};
 use crate::error::{Error, Result, invalid};
 use crate::stream::{SUPERBLOCK, Stream};
 
@@ -168,6 +168,7 @@ fn gather_rows<'b, U: Copy>(to: &'b mut [U], from: &[U], width: usize, order: &[
 }
 
 /// The L2 norm, summed in `f64` in a fixed order: 16 interleaved sums that vectorise, then those.
+#[inline(always)]
 fn norm<T: Real>(values: &[T]) -> f64 {
     let mut sums = [0.0; 16];
     for lane in values.chunks(16) {
@@ -179,7 +180,10 @@ fn norm<T: Real>(values: &[T]) -> f64 {
     sums.iter().sum::<f64>().sqrt()
 }
 
-/// Trains `mlp` in place and returns one entry per epoch; `on_epoch` sees each as it is made and may end
+/// Called after every epoch with the network of that moment; `Break` ends the fit.
+pub type OnEpoch<'a, T> = &'a mut dyn FnMut(&Mlp<T>, &EpochStats) -> Result<ControlFlow<()>>;
+
+/// Trains `mlp` in place and returns one entry per epoch; `on_epoch` sees each as it is made, with the network, and may end
 /// the fit with [`ControlFlow::Break`].
 ///
 /// # Errors
@@ -191,7 +195,7 @@ pub fn fit<T: Real>(
     config: &FitConfig,
     validation: Option<&Dataset<'_, T>>,
     stop: crate::parallel::Stop<'_>,
-    on_epoch: &mut dyn FnMut(&EpochStats) -> Result<ControlFlow<()>>,
+    on_epoch: OnEpoch<'_, T>,
 ) -> Result<Vec<EpochStats>> {
     let &FitConfig { loss, batch_size, .. } = config;
     data.check(mlp, loss)?;
@@ -225,7 +229,7 @@ pub fn fit<T: Real>(
             let (x, targets) = batch.gather(rows);
             let step = mlp.loss_and_grad_checked(x, targets, size, loss, &mut workspace, run)?;
             let gradients = workspace.gradients();
-            let norm = norm(gradients);
+            let norm = vectorized(|| norm(gradients))?;
             diverged = !(step.loss.is_finite() && norm.is_finite());
             if !diverged {
                 optimizer.step(mlp.values_mut(), gradients, config.threads)?;
@@ -256,7 +260,7 @@ pub fn fit<T: Real>(
             diverged,
         };
         history.push(stats);
-        if on_epoch(&stats)?.is_break() || diverged {
+        if on_epoch(mlp, &stats)?.is_break() || diverged {
             break;
         }
     }

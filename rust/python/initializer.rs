@@ -15,8 +15,8 @@ use crate::fans::{Layout, fans as fans_of};
 use crate::fill::fill;
 use crate::initializer::{self as core, Family, Mode};
 use crate::parallel;
-use crate::real::Real;
 use crate::region::Region;
+use crate::sample::Sample;
 use crate::stream::Stream;
 
 /// Base class of all initializers.
@@ -61,7 +61,7 @@ struct Job {
 
 impl Job {
     /// Fills `out`, or a new array.
-    fn run<T: Real + numpy::Element>(
+    fn run<T: Sample + numpy::Element>(
         &self,
         py: Python<'_>,
         out: Option<&Bound<'_, PyUntypedArray>>,

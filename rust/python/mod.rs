@@ -9,6 +9,7 @@ mod call;
 mod config;
 mod index;
 mod initializer;
+mod nn;
 
 use pyo3::prelude::*;
 
@@ -23,4 +24,6 @@ mod _core {
     use super::initializer::{
         Constant, Initializer, Normal, TruncatedNormal, Uniform, VarianceScaling, fans, schemes,
     };
+    #[pymodule_export]
+    use super::nn::{Mlp, check_optimizer, dense_backward, dense_forward, nn_names};
 }

@@ -4,7 +4,7 @@ use crate::philox::{Blocks, LANES};
 use crate::quantile::Quantile;
 
 /// A floating-point type that values are made in.
-pub trait Real: Quantile + Send + Sync {
+pub trait Sample: Quantile + Send + Sync {
     /// The unsigned integer a value is made from.
     type Word: Copy;
     /// Values in one superblock.
@@ -39,7 +39,7 @@ const EXP2_M31: f32 = 1.0 / (1u32 << 31) as f32;
 const EXP2_M53: f64 = 1.0 / (1u64 << 53) as f64;
 const EXP2_M63: f64 = 1.0 / (1u64 << 63) as f64;
 
-impl Real for f32 {
+impl Sample for f32 {
     type Word = u32;
     const PER_SUPERBLOCK: usize = 4 * LANES;
     const NAME: &'static str = "float32";
@@ -77,7 +77,7 @@ impl Real for f32 {
     }
 }
 
-impl Real for f64 {
+impl Sample for f64 {
     type Word = u64;
     const PER_SUPERBLOCK: usize = 2 * LANES;
     const NAME: &'static str = "float64";

@@ -1,0 +1,561 @@
+"""Dense layers and networks, trained in Rust: arrays in, arrays out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _core
+from .initializers import Array, get
+
+if TYPE_CHECKING:
+    from ._core import Initializer
+
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+@dataclass(frozen=True)
+class _Optimizer:
+    """What `MLP.fit` takes as its optimizer: hyperparameters, checked when made."""
+
+    kind: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        _core.check_optimizer(self)
+
+
+@dataclass(frozen=True)
+class SGD(_Optimizer):
+    """Gradient descent, plain or with momentum, as `torch.optim.SGD` defines it.
+
+    Parameters
+    ----------
+    lr : float
+        Learning rate.
+    momentum : float
+        Share of the previous step that is kept.
+    nesterov : bool
+        Look ahead along the momentum, which must then be positive.
+    weight_decay : float
+        L2 penalty, added to the gradient.
+    """
+
+    kind: ClassVar[str] = "sgd"
+    lr: float
+    momentum: float = 0.0
+    nesterov: bool = False
+    weight_decay: float = 0.0
+
+
+@dataclass(frozen=True)
+class RMSProp(_Optimizer):
+    """Steps divided by a running root mean square (Tieleman & Hinton 2012), as `torch.optim.RMSprop`.
+
+    Parameters
+    ----------
+    lr : float
+        Learning rate.
+    alpha : float
+        Decay of the running mean square, in [0, 1).
+    eps : float
+        Added to the root.
+    momentum : float
+        Share of the previous step that is kept.
+    centered : bool
+        Divide by the running standard deviation instead.
+    weight_decay : float
+        L2 penalty, added to the gradient.
+    """
+
+    kind: ClassVar[str] = "rmsprop"
+    lr: float = 1e-2
+    alpha: float = 0.99
+    eps: float = 1e-8
+    momentum: float = 0.0
+    centered: bool = False
+    weight_decay: float = 0.0
+
+
+@dataclass(frozen=True)
+class Adam(_Optimizer):
+    """Adaptive moments (Kingma & Ba 2015), as `torch.optim.Adam` defines it.
+
+    Parameters
+    ----------
+    lr : float
+        Learning rate.
+    betas : tuple of float
+        Decays of the running mean and mean square, each in [0, 1).
+    eps : float
+        Added to the root.
+    weight_decay : float
+        L2 penalty, added to the gradient.
+    """
+
+    kind: ClassVar[str] = "adam"
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+
+
+Optimizer: TypeAlias = SGD | RMSProp | Adam
+
+#: Called after every epoch with its row of the history; something true ends the fit.
+Callback: TypeAlias = Callable[[dict[str, Any]], object]
+
+
+@dataclass
+class History(Mapping[str, list[Any]]):
+    """What happened in a fit: lists with one entry per epoch, by name.
+
+    ``loss``, ``accuracy``, ``val_loss``, ``val_accuracy`` (None where there is none), ``gradient_norm``
+    (mean over the steps) and ``seconds``.
+
+    Attributes
+    ----------
+    epochs : list of dict
+        The same, one dict per epoch.
+    diverged : bool
+        A loss, gradient or parameter was not finite, which ended the fit. A step with such a loss or
+        gradient was not applied.
+    """
+
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+
+    NAMES: ClassVar[tuple[str, ...]] = (
+        "loss",
+        "accuracy",
+        "val_loss",
+        "val_accuracy",
+        "gradient_norm",
+        "seconds",
+    )
+
+    def __getitem__(self, name: str) -> list[Any]:
+        if name not in self.NAMES:
+            raise KeyError(name)
+        return [row[name] for row in self.epochs]
+
+    def __iter__(self) -> Any:  # noqa: ANN401
+        return iter(self.NAMES)
+
+    def __len__(self) -> int:
+        return len(self.NAMES)
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the fit ended early because a number was not finite."""
+        return any(row["diverged"] for row in self.epochs)
+
+
+def _float_array(x: npt.ArrayLike, dtype: np.dtype[Any], what: str) -> Array:
+    """Give a C-contiguous copy or view of real numbers in `dtype`."""
+    array = np.asarray(x)
+    if array.dtype.kind not in "fiub":
+        msg = f"{what} must hold real numbers, got dtype {array.dtype}"
+        raise TypeError(msg)
+    return np.ascontiguousarray(array, dtype=dtype)
+
+
+def _matrix(x: npt.ArrayLike, dtype: np.dtype[Any], what: str) -> Array:
+    array = _float_array(x, dtype, what)
+    if array.ndim != 2:
+        msg = f"{what} must have shape (rows, columns), got {array.shape}"
+        raise ValueError(msg)
+    return array
+
+
+class MLP:
+    """A multilayer perceptron: ``y = f(x @ W + b)``, layer after layer.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Inputs, then the width of every layer: ``[784, 256, 10]`` has two layers.
+    activation, output_activation : str
+        "linear", "relu", "leaky_relu", "leaky_relu(0.2)", "tanh" or "sigmoid": of all layers but the last, and
+        of the last. The cross-entropy losses take logits, that is a linear output.
+    init : str or Initializer
+        For the weights; see `get`. Biases begin at zero.
+    bias : bool
+        Whether the layers have one.
+    seed : int, numpy.random.SeedSequence or None
+        Weights are drawn under this seed and their own names.
+    dtype : dtype
+        float32 or float64.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is not as described.
+
+    Examples
+    --------
+    >>> net = MLP([2, 4, 1], activation="tanh", init="xavier_normal", seed=0)
+    >>> net.forward([[0.5, -1.0]]).shape
+    (1, 1)
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        *,
+        activation: str = "relu",
+        output_activation: str = "linear",
+        init: str | Initializer = "he_normal",
+        bias: bool = True,
+        seed: int | np.random.SeedSequence | None = None,
+        dtype: npt.DTypeLike = np.float32,
+    ) -> None:
+        sizes = [int(n) if n == int(n) else n for n in sizes]
+        if any(n < 1 for n in sizes):
+            msg = f"sizes must be the inputs and at least one layer, each 1 or more; got {sizes}"
+            raise ValueError(msg)
+        self.sizes = tuple(sizes)
+        self.activation = activation
+        self.output_activation = output_activation
+        self.init = get(init)
+        self.bias = bias
+        self.dtype = np.dtype(dtype)
+        self._core = _core.Mlp(sizes, activation, output_activation, bias, self.dtype)
+        if seed is None:
+            seed = np.random.SeedSequence()
+        self._core.set_parameters(
+            {
+                name: self.init(shape, seed=seed, name=name, dtype=self.dtype)
+                for name, shape in self._core.shapes()
+                if name.endswith("weight")
+            }
+        )
+
+    def __repr__(self) -> str:
+        """Architecture and initializer."""
+        return (
+            f"MLP({list(self.sizes)}, activation={self.activation!r}, "
+            f"output_activation={self.output_activation!r}, init={self.init!r}, bias={self.bias}, "
+            f"dtype={self.dtype.name})"
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the Rust object, and the parameters."""
+        return {**self.__dict__, "_core": self.parameters()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Make the Rust object anew."""
+        self.__dict__.update(state)
+        self._core = _core.Mlp(
+            list(self.sizes), self.activation, self.output_activation, self.bias, self.dtype
+        )
+        self.set_parameters(state["_core"])
+
+    def parameters(self) -> dict[str, Array]:
+        """Return copies of the parameters: "layers.0.weight" (fan_in, fan_out), "layers.0.bias" (fan_out,), ..."""
+        return self._core.parameters()
+
+    def set_parameters(self, mapping: Mapping[str, npt.ArrayLike]) -> None:
+        """Replace the named parameters; the others stay. All are checked before the first is written.
+
+        Parameters
+        ----------
+        mapping : dict of str to array_like
+            Names and shapes as in `parameters`.
+
+        Raises
+        ------
+        KeyError
+            There is no such parameter.
+        ValueError
+            A shape does not fit.
+        """
+        self._core.set_parameters(
+            {name: _float_array(value, self.dtype, name) for name, value in mapping.items()}
+        )
+
+    def forward(self, x: npt.ArrayLike, *, num_threads: int | None = None) -> Array:
+        """Compute the outputs.
+
+        Parameters
+        ----------
+        x : array_like, (batch, inputs)
+            Finite numbers.
+        num_threads : int, optional
+            At most this many; the result does not depend on it.
+
+        Returns
+        -------
+        ndarray, (batch, outputs)
+
+        Raises
+        ------
+        ValueError
+            The shape does not fit, or a number is not finite.
+        """
+        return self._core.forward(_matrix(x, self.dtype, "x"), num_threads)
+
+    def activations(self, x: npt.ArrayLike, *, num_threads: int | None = None) -> list[Array]:
+        """Compute the outputs of every layer, first to last, each (batch, width); see `forward`."""
+        return self._core.activations(_matrix(x, self.dtype, "x"), num_threads)
+
+    def predict(self, x: npt.ArrayLike, *, num_threads: int | None = None) -> npt.NDArray[np.int64]:
+        """Decide on a class for each row of `x`.
+
+        The class is that of the largest output. A network with a single output decides between 0 and 1: 1
+        where its logit is above 0, or, behind a sigmoid, its probability above 1/2. For a regression, use
+        `forward`.
+
+        Parameters
+        ----------
+        x : array_like, (batch, inputs)
+            Finite numbers.
+        num_threads : int, optional
+            At most this many.
+
+        Returns
+        -------
+        ndarray of int64, (batch,)
+        """
+        y = self.forward(x, num_threads=num_threads)
+        if y.shape[1] > 1:
+            return np.asarray(y.argmax(axis=1), np.int64)
+        threshold = 0.5 if self.output_activation == "sigmoid" else 0.0
+        return np.asarray(y[:, 0] > threshold, np.int64)
+
+    def _targets(self, t: npt.ArrayLike, loss: str) -> npt.NDArray[Any]:
+        """Give int64 labels (rows,) for the softmax loss, or values (rows, outputs)."""
+        array = np.asarray(t)
+        outputs = self.sizes[-1]
+        if array.ndim == 1 and loss == "softmax_cross_entropy":
+            if array.dtype.kind not in "iu":
+                msg = f"labels must be integers, got dtype {array.dtype}"
+                raise TypeError(msg)
+            return np.ascontiguousarray(array, np.int64)
+        if array.ndim == 1 and outputs == 1:
+            array = array[:, None]
+        if array.ndim != 2 or array.shape[1] != outputs:
+            msg = f"targets must have shape (rows, {outputs}) for {loss}, got {array.shape}"
+            raise ValueError(msg)
+        return _float_array(array, self.dtype, "targets")
+
+    def loss_and_grad(
+        self, x: npt.ArrayLike, t: npt.ArrayLike, *, loss: str, num_threads: int | None = None
+    ) -> tuple[float, dict[str, Array]]:
+        """Compute the loss over a batch and its gradients.
+
+        Parameters
+        ----------
+        x : array_like, (batch, inputs)
+            Finite numbers.
+        t : array_like
+            Targets: integer labels (batch,) or probabilities (batch, outputs) for "softmax_cross_entropy";
+            probabilities (batch, outputs) for "binary_cross_entropy"; numbers (batch, outputs) for "mse". With one
+            output, (batch,) will do.
+        loss : {"mse", "binary_cross_entropy", "softmax_cross_entropy"}
+            Means as in PyTorch: over all elements, and over the rows for the softmax. The cross-entropies take
+            logits.
+        num_threads : int, optional
+            At most this many.
+
+        Returns
+        -------
+        loss : float
+        gradients : dict of str to ndarray
+            By the names of `parameters`.
+
+        Raises
+        ------
+        ValueError
+            Shapes do not fit, a number is not finite, a label is not one of the classes.
+        TypeError
+            Labels are not integers.
+        """
+        x, t = _matrix(x, self.dtype, "x"), self._targets(t, loss)
+        return self._core.loss_and_grad(x, t, loss, num_threads)
+
+    def evaluate(
+        self, x: npt.ArrayLike, t: npt.ArrayLike, *, loss: str, num_threads: int | None = None
+    ) -> tuple[float, float | None]:
+        """Compute loss and accuracy (None for "mse"); see `loss_and_grad`."""
+        x, t = _matrix(x, self.dtype, "x"), self._targets(t, loss)
+        return self._core.evaluate(x, t, loss, num_threads)
+
+    def fit(
+        self,
+        x: npt.ArrayLike,
+        t: npt.ArrayLike,
+        *,
+        loss: str,
+        optimizer: Optimizer,
+        batch_size: int,
+        epochs: int,
+        shuffle: bool = True,
+        seed: int = 0,
+        validation_data: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
+        callbacks: Iterable[Callback] = (),
+        progress: bool | None = None,
+        num_threads: int | None = None,
+    ) -> History:
+        """Train on mini-batches, in place.
+
+        Same network, data, arguments: same parameters, bit for bit, on any number of threads. Ctrl-C ends
+        between two steps, with the parameters as they are then.
+
+        Parameters
+        ----------
+        x, t : array_like
+            Samples and targets, as in `loss_and_grad`.
+        loss : str
+            As in `loss_and_grad`.
+        optimizer : SGD, RMSProp or Adam
+            Starts afresh in every call.
+        batch_size : int
+            Samples per step; the last step of an epoch takes what is left.
+        epochs : int
+            Passes over the samples.
+        shuffle : bool
+            Take the samples in a new order in every epoch, decided by `seed`.
+        seed : int
+            In [0, 2**64).
+        validation_data : (x, t), optional
+            Evaluated after every epoch.
+        callbacks : iterable of callable
+            Each is called after every epoch with the epoch's row of the history, a dict, and sees the
+            parameters of that moment; something true ends the fit. Parameters set in a callback are lost.
+        progress : bool, optional
+            Show a progress bar; by default where standard error is a terminal.
+        num_threads : int, optional
+            At most this many.
+
+        Returns
+        -------
+        History
+
+        Raises
+        ------
+        ValueError, TypeError
+            As in `loss_and_grad`, before anything is changed.
+        """
+        from tqdm import tqdm
+
+        if not isinstance(optimizer, _Optimizer):
+            msg = f"optimizer must be an SGD, RMSProp or Adam, got {type(optimizer).__name__}"
+            raise TypeError(msg)
+        validation = None
+        if validation_data is not None:
+            xv, tv = validation_data
+            validation = _matrix(xv, self.dtype, "x"), self._targets(tv, loss)
+        x, t = _matrix(x, self.dtype, "x"), self._targets(t, loss)
+        callbacks = tuple(callbacks)
+        history = History()
+        hidden = None if progress is None else not progress
+        with tqdm(total=epochs, unit="epoch", disable=hidden, leave=False) as bar:
+
+            def on_epoch(row: dict[str, Any]) -> bool:
+                history.epochs.append(row)
+                bar.set_postfix(loss=f"{row['loss']:.4g}")
+                bar.update()
+                return any([bool(callback(row)) for callback in callbacks])
+
+            self._core.fit(
+                x, t, loss, optimizer, batch_size, epochs, shuffle, seed, validation, on_epoch, num_threads
+            )  # fmt: skip
+        return history
+
+
+class DenseCache(NamedTuple):
+    """What `dense_backward` needs of the forward pass; the arrays must not be changed in between."""
+
+    x: Array
+    w: Array
+    b: Array | None
+    z: Array
+    y: Array
+    activation: str
+
+
+def dense_forward(
+    x: npt.ArrayLike,
+    w: npt.ArrayLike,
+    b: npt.ArrayLike | None = None,
+    activation: str = "linear",
+    *,
+    num_threads: int | None = None,
+) -> tuple[Array, DenseCache]:
+    """Compute one dense layer, ``y = f(x @ w + b)``.
+
+    Parameters
+    ----------
+    x : array_like, (batch, fan_in)
+    w : array_like, (fan_in, fan_out)
+    b : array_like, (fan_out,), optional
+    activation : str
+        As in `MLP`.
+    num_threads : int, optional
+        At most this many; the result does not depend on it.
+
+    Returns
+    -------
+    y : ndarray, (batch, fan_out)
+        float64 if one of the arrays is, float32 otherwise; integers are converted to the type of the others.
+    cache : DenseCache
+        For `dense_backward`.
+
+    Raises
+    ------
+    ValueError
+        Shapes do not fit together.
+    TypeError
+        An array does not hold real numbers of at most 64 bits.
+    """
+    given = [np.asarray(a) for a in (x, w, b) if a is not None]
+    floats = [a.dtype for a in given if a.dtype.kind == "f"]
+    dtype = np.result_type(np.float32, *floats)
+    if dtype not in _FLOATS:
+        msg = f"dtype must be float32 or float64, got {dtype}"
+        raise TypeError(msg)
+    x, w = _matrix(x, dtype, "x"), _matrix(w, dtype, "w")
+    if b is not None:
+        b = _float_array(b, dtype, "b")
+        if b.ndim != 1:
+            msg = f"b must have shape (fan_out,), got {b.shape}"
+            raise ValueError(msg)
+    z, y = _core.dense_forward(x, w, b, activation, num_threads)
+    return y, DenseCache(x, w, b, z, y, activation)
+
+
+def dense_backward(
+    dy: npt.ArrayLike, cache: DenseCache, *, num_threads: int | None = None
+) -> tuple[Array, Array, Array | None]:
+    """Compute the gradients of a dense layer.
+
+    Parameters
+    ----------
+    dy : array_like, (batch, fan_out)
+        Gradient of the loss with respect to the layer's output.
+    cache : DenseCache
+        From `dense_forward`.
+    num_threads : int, optional
+        At most this many; the result does not depend on it.
+
+    Returns
+    -------
+    dx : ndarray, (batch, fan_in)
+    dw : ndarray, (fan_in, fan_out)
+        Summed over the batch, as is `db`.
+    db : ndarray, (fan_out,)
+        None for a layer without bias.
+
+    Raises
+    ------
+    ValueError
+        `dy` does not have the shape of the output.
+    """
+    dy = _matrix(dy, cache.w.dtype, "dy")
+    dx, dw, db = _core.dense_backward(
+        dy, cache.x, cache.w, cache.z, cache.y, cache.activation, num_threads
+    )
+    return dx, dw, None if cache.b is None else db

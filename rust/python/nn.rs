@@ -1,0 +1,614 @@
+//! The dense core in Python: arrays checked and borrowed, the interpreter let go, results as new arrays.
+
+use std::ops::ControlFlow;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use numpy::prelude::*;
+use numpy::{Element, PyArray1, PyArrayDyn, PyReadonlyArray1, PyReadonlyArray2, PyUntypedArray};
+use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+
+use super::array::{Dtype, empty};
+use super::call::detached;
+use crate::error::{Error, Result};
+use crate::nn::Run;
+use crate::nn::activation::Activation;
+use crate::nn::dense::{Gradients, Layer};
+use crate::nn::loss::{Loss, Targets};
+use crate::nn::mlp::{Mlp as Core, Workspace};
+use crate::nn::optimizer::Optimizer;
+use crate::nn::real::Real;
+use crate::nn::train::{Dataset, EpochStats, FitConfig, fit};
+use crate::parallel::{Stop, check_num_threads};
+use crate::region::tuple;
+
+/// A number that networks and NumPy know.
+trait Number: Real + Element {}
+impl<T: Real + Element> Number for T {}
+
+/// The network, replaced as a whole: a call works on the parameters it found, whoever writes meanwhile.
+struct Shared<T>(RwLock<Arc<Core<T>>>);
+
+impl<T: Real> Shared<T> {
+    fn get(&self) -> Arc<Core<T>> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set(&self, mlp: Core<T>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(mlp);
+    }
+}
+
+enum Net {
+    Float32(Shared<f32>),
+    Float64(Shared<f64>),
+}
+
+/// A multilayer perceptron; `initcore.MLP` is the one to use.
+#[pyclass(frozen, module = "initcore._core")]
+pub struct Mlp {
+    net: Net,
+}
+
+/// Runs the same code for either type.
+macro_rules! with_net {
+    ($self:expr, |$net:ident| $body:expr) => {
+        match &$self.net {
+            Net::Float32($net) => $body,
+            Net::Float64($net) => $body,
+        }
+    };
+}
+
+fn run(threads: usize, stop: Stop<'_>) -> Run<'_> {
+    Run { threads, stop }
+}
+
+/// A C-contiguous (rows, columns) array of the network's type, finite throughout.
+fn inputs<'py, T: Number>(
+    x: &Bound<'py, PyAny>,
+    what: &str,
+    columns: usize,
+) -> PyResult<PyReadonlyArray2<'py, T>> {
+    let array: PyReadonlyArray2<'py, T> = x.extract()?;
+    let [rows, given] = *array.shape() else { unreachable!("two axes") };
+    if given != columns {
+        return Err(PyValueError::new_err(format!(
+            "{what} has shape ({rows}, {given}), but the network has {columns} inputs: expected ({rows}, {columns})"
+        )));
+    }
+    if let Some(i) = array.as_slice()?.iter().position(|value| !value.is_finite()) {
+        return Err(PyValueError::new_err(format!(
+            "{what} must be finite, got {} in row {}, column {}",
+            array.as_slice()?[i],
+            i / columns,
+            i % columns
+        )));
+    }
+    Ok(array)
+}
+
+/// Targets as the Python side prepared them: int64 labels (rows,) or values (rows, outputs).
+enum TargetArray<'py, T: Element> {
+    Labels(PyReadonlyArray1<'py, i64>),
+    Values(PyReadonlyArray2<'py, T>),
+}
+
+impl<'py, T: Number> TargetArray<'py, T> {
+    fn new(t: &Bound<'py, PyAny>) -> PyResult<Self> {
+        match t.cast::<PyArray1<i64>>() {
+            Ok(labels) => Ok(Self::Labels(labels.try_readonly()?)),
+            Err(_) => Ok(Self::Values(t.extract()?)),
+        }
+    }
+
+    fn get(&self) -> PyResult<Targets<'_, T>> {
+        Ok(match self {
+            Self::Labels(labels) => Targets::Labels(labels.as_slice()?),
+            Self::Values(values) => Targets::Values(values.as_slice()?),
+        })
+    }
+}
+
+/// Samples with their targets, borrowed from NumPy.
+struct Samples<'py, T: Element> {
+    x: PyReadonlyArray2<'py, T>,
+    t: TargetArray<'py, T>,
+}
+
+impl<'py, T: Number> Samples<'py, T> {
+    fn new(mlp: &Core<T>, x: &Bound<'py, PyAny>, t: &Bound<'py, PyAny>) -> PyResult<Self> {
+        Ok(Self { x: inputs(x, "x", mlp.inputs())?, t: TargetArray::new(t)? })
+    }
+
+    fn dataset(&self) -> PyResult<Dataset<'_, T>> {
+        Ok(Dataset { x: self.x.as_slice()?, targets: self.t.get()?, rows: self.x.shape()[0] })
+    }
+}
+
+/// A new array holding a copy of `values`.
+fn array<'py, T: Number>(
+    py: Python<'py>,
+    shape: &[usize],
+    values: &[T],
+) -> PyResult<Bound<'py, PyArrayDyn<T>>> {
+    let shape: Vec<u64> = shape.iter().map(|n| *n as u64).collect();
+    let array = empty::<T>(py, &shape)?;
+    array.readwrite().as_slice_mut()?.copy_from_slice(values);
+    Ok(array)
+}
+
+/// The parameters, or gradients laid out like them, by name.
+fn named<'py, T: Number>(
+    py: Python<'py>,
+    mlp: &Core<T>,
+    values: &[T],
+) -> PyResult<Bound<'py, PyDict>> {
+    let result = PyDict::new(py);
+    for parameter in mlp.parameters() {
+        let values = &values[parameter.range.clone()];
+        result.set_item(&parameter.name, array(py, &parameter.shape, values)?)?;
+    }
+    Ok(result)
+}
+
+fn set_parameters<T: Number>(net: &Shared<T>, mapping: &Bound<'_, PyDict>) -> PyResult<()> {
+    let mut mlp = Core::clone(&net.get());
+    let parameters = mlp.parameters();
+    for (name, value) in mapping {
+        let name: String = name.extract()?;
+        let Some(parameter) = parameters.iter().find(|parameter| parameter.name == name) else {
+            let known: Vec<_> = parameters.iter().map(|p| p.name.as_str()).collect();
+            return Err(PyKeyError::new_err(format!(
+                "no parameter {name:?}: this network has {}",
+                known.join(", ")
+            )));
+        };
+        let value = value.cast::<PyArrayDyn<T>>()?.try_readonly()?;
+        if value.shape() != parameter.shape {
+            let as_tuple =
+                |shape: &[usize]| tuple(&shape.iter().map(|n| *n as u64).collect::<Vec<_>>());
+            return Err(PyValueError::new_err(format!(
+                "{name} has shape {}, got {}",
+                as_tuple(&parameter.shape),
+                as_tuple(value.shape())
+            )));
+        }
+        mlp.values_mut()[parameter.range.clone()].copy_from_slice(value.as_slice()?);
+    }
+    net.set(mlp);
+    Ok(())
+}
+
+/// The outputs of every layer for `x`, or of the last one only.
+fn activations<'py, T: Number>(
+    py: Python<'py>,
+    net: &Shared<T>,
+    x: &Bound<'py, PyAny>,
+    threads: usize,
+) -> PyResult<Vec<Bound<'py, PyArrayDyn<T>>>> {
+    let mlp = net.get();
+    let x = inputs::<T>(x, "x", mlp.inputs())?;
+    let (rows, values) = (x.shape()[0], x.as_slice()?);
+    let workspace = detached(py, |stop| {
+        let mut workspace = Workspace::new(&mlp, rows)?;
+        mlp.forward(values, rows, &mut workspace, run(threads, stop))?;
+        Ok(workspace)
+    })?;
+    (0..mlp.depth())
+        .map(|layer| array(py, &[rows, mlp.sizes()[layer + 1]], workspace.y(layer)))
+        .collect()
+}
+
+fn forward<'py, T: Number>(
+    py: Python<'py>,
+    net: &Shared<T>,
+    x: &Bound<'py, PyAny>,
+    threads: usize,
+) -> PyResult<Bound<'py, PyArrayDyn<T>>> {
+    let mlp = net.get();
+    let x = inputs::<T>(x, "x", mlp.inputs())?;
+    let (rows, values) = (x.shape()[0], x.as_slice()?);
+    let y = detached(py, |stop| mlp.predict(values, rows, run(threads, stop)))?;
+    array(py, &[rows, mlp.outputs()], &y)
+}
+
+fn loss_and_grad<'py, T: Number>(
+    net: &Shared<T>,
+    samples: (&Bound<'py, PyAny>, &Bound<'py, PyAny>),
+    loss: Loss,
+    threads: usize,
+) -> PyResult<(f64, Bound<'py, PyDict>)> {
+    let (mlp, py) = (net.get(), samples.0.py());
+    let samples = Samples::new(&mlp, samples.0, samples.1)?;
+    let Dataset { x, targets, rows } = samples.dataset()?;
+    loss.check(targets, rows, mlp.outputs())?;
+    let (evaluation, workspace) = detached(py, |stop| {
+        let mut workspace = Workspace::new(&mlp, rows)?;
+        let run = run(threads, stop);
+        let evaluation = mlp.loss_and_grad(x, targets, rows, loss, &mut workspace, run)?;
+        Ok((evaluation, workspace))
+    })?;
+    Ok((evaluation.loss, named(py, &mlp, workspace.gradients())?))
+}
+
+fn evaluate<'py, T: Number>(
+    net: &Shared<T>,
+    samples: (&Bound<'py, PyAny>, &Bound<'py, PyAny>),
+    loss: Loss,
+    threads: usize,
+) -> PyResult<(f64, Option<f64>)> {
+    let (mlp, py) = (net.get(), samples.0.py());
+    let samples = Samples::new(&mlp, samples.0, samples.1)?;
+    let Dataset { x, targets, rows } = samples.dataset()?;
+    let evaluation = detached(py, |stop| mlp.evaluate(x, targets, rows, loss, run(threads, stop)))?;
+    let decisions = loss.decisions(rows, mlp.outputs()) as f64;
+    Ok((evaluation.loss, evaluation.correct.map(|correct| correct as f64 / decisions)))
+}
+
+/// The optimizer that a Python object of `initcore.nn` describes.
+fn optimizer(object: &Bound<'_, PyAny>) -> PyResult<Optimizer> {
+    let get = |name: &str| object.getattr(name)?.extract::<f64>();
+    let flag = |name: &str| object.getattr(name)?.extract::<bool>();
+    let kind: String = object.getattr("kind")?.extract()?;
+    let optimizer = match kind.as_str() {
+        "sgd" => Optimizer::Sgd {
+            lr: get("lr")?,
+            momentum: get("momentum")?,
+            nesterov: flag("nesterov")?,
+            weight_decay: get("weight_decay")?,
+        },
+        "rmsprop" => Optimizer::RmsProp {
+            lr: get("lr")?,
+            alpha: get("alpha")?,
+            eps: get("eps")?,
+            momentum: get("momentum")?,
+            weight_decay: get("weight_decay")?,
+            centered: flag("centered")?,
+        },
+        "adam" => {
+            let (beta1, beta2) = object.getattr("betas")?.extract()?;
+            let (lr, eps, weight_decay) = (get("lr")?, get("eps")?, get("weight_decay")?);
+            Optimizer::Adam { lr, beta1, beta2, eps, weight_decay }
+        }
+        _ => return Err(PyValueError::new_err(format!("unknown optimizer {kind:?}"))),
+    };
+    optimizer.check()?;
+    Ok(optimizer)
+}
+
+/// Checks the hyperparameters of an optimizer object.
+#[pyfunction]
+pub fn check_optimizer(object: &Bound<'_, PyAny>) -> PyResult<()> {
+    optimizer(object).map(|_| ())
+}
+
+/// One entry of the history.
+fn stats<'py>(py: Python<'py>, epoch: &EpochStats) -> PyResult<Bound<'py, PyDict>> {
+    let row = PyDict::new(py);
+    row.set_item("epoch", epoch.epoch)?;
+    row.set_item("loss", epoch.loss)?;
+    row.set_item("accuracy", epoch.accuracy)?;
+    row.set_item("val_loss", epoch.validation_loss)?;
+    row.set_item("val_accuracy", epoch.validation_accuracy)?;
+    row.set_item("gradient_norm", epoch.gradient_norm)?;
+    row.set_item("seconds", epoch.seconds)?;
+    row.set_item("diverged", epoch.diverged)?;
+    Ok(row)
+}
+
+/// Trains a copy and puts it in place after every epoch, before `on_epoch` is called, and at the end.
+fn train<'py, T: Number>(
+    net: &Shared<T>,
+    samples: (&Bound<'py, PyAny>, &Bound<'py, PyAny>),
+    config: &FitConfig,
+    validation: Option<(Bound<'py, PyAny>, Bound<'py, PyAny>)>,
+    on_epoch: &Py<PyAny>,
+) -> PyResult<()> {
+    let py = samples.0.py();
+    let mut mlp = Core::clone(&net.get());
+    let samples = Samples::new(&mlp, samples.0, samples.1)?;
+    let validation = validation.map(|(x, t)| Samples::new(&mlp, &x, &t)).transpose()?;
+    let dataset = samples.dataset()?;
+    let validation = validation.as_ref().map(Samples::dataset).transpose()?;
+    let mut raised = None;
+    let result = detached(py, |stop| {
+        let mut see = |mlp: &Core<T>, epoch: &EpochStats| -> Result<ControlFlow<()>> {
+            net.set(mlp.clone());
+            let called =
+                Python::attach(|py| on_epoch.call1(py, (stats(py, epoch)?,))?.is_truthy(py));
+            match called {
+                Ok(true) => Ok(ControlFlow::Break(())),
+                Ok(false) => Ok(ControlFlow::Continue(())),
+                Err(error) => {
+                    raised = Some(error);
+                    Err(Error::Interrupted)
+                }
+            }
+        };
+        fit(&mut mlp, &dataset, config, validation.as_ref(), stop, &mut see)
+    });
+    net.set(mlp);
+    match raised {
+        Some(error) => Err(error),
+        None => result.map(|_| ()),
+    }
+}
+
+#[pymethods]
+impl Mlp {
+    /// A network with all parameters zero.
+    #[new]
+    fn new(
+        sizes: Vec<usize>,
+        activation: &str,
+        output_activation: &str,
+        bias: bool,
+        dtype: &Bound<'_, PyAny>,
+    ) -> PyResult<Self> {
+        let (activation, output) = (activation.parse()?, output_activation.parse()?);
+        let net = match Dtype::parse(dtype)? {
+            Dtype::Float32 => Net::Float32(shared(Core::new(&sizes, activation, output, bias)?)),
+            Dtype::Float64 => Net::Float64(shared(Core::new(&sizes, activation, output, bias)?)),
+        };
+        Ok(Self { net })
+    }
+
+    /// Names and shapes of the parameters, in the order of the layers.
+    fn shapes(&self) -> Vec<(String, Vec<usize>)> {
+        let pairs = |parameters: Vec<crate::nn::mlp::Parameter>| {
+            parameters.into_iter().map(|p| (p.name, p.shape)).collect()
+        };
+        with_net!(self, |net| pairs(net.get().parameters()))
+    }
+
+    /// Copies of the parameters, by name.
+    fn parameters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        with_net!(self, |net| {
+            let mlp = net.get();
+            named(py, &mlp, mlp.values())
+        })
+    }
+
+    /// Replaces the parameters that are named; all are checked before the first is written.
+    fn set_parameters(&self, mapping: &Bound<'_, PyDict>) -> PyResult<()> {
+        with_net!(self, |net| set_parameters(net, mapping))
+    }
+
+    /// Outputs for `x`.
+    fn forward<'py>(
+        &self,
+        x: &Bound<'py, PyAny>,
+        num_threads: Option<usize>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let threads = check_num_threads(num_threads)?;
+        with_net!(self, |net| Ok(forward(x.py(), net, x, threads)?.into_any()))
+    }
+
+    /// Outputs of every layer for `x`.
+    fn activations<'py>(
+        &self,
+        x: &Bound<'py, PyAny>,
+        num_threads: Option<usize>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let threads = check_num_threads(num_threads)?;
+        with_net!(self, |net| PyList::new(x.py(), activations(x.py(), net, x, threads)?))
+    }
+
+    /// Loss, and its gradients by parameter name.
+    fn loss_and_grad<'py>(
+        &self,
+        x: &Bound<'py, PyAny>,
+        t: &Bound<'py, PyAny>,
+        loss: &str,
+        num_threads: Option<usize>,
+    ) -> PyResult<(f64, Bound<'py, PyDict>)> {
+        let (loss, threads) = (loss.parse()?, check_num_threads(num_threads)?);
+        with_net!(self, |net| loss_and_grad(net, (x, t), loss, threads))
+    }
+
+    /// Loss and accuracy.
+    fn evaluate(
+        &self,
+        x: &Bound<'_, PyAny>,
+        t: &Bound<'_, PyAny>,
+        loss: &str,
+        num_threads: Option<usize>,
+    ) -> PyResult<(f64, Option<f64>)> {
+        let (loss, threads) = (loss.parse()?, check_num_threads(num_threads)?);
+        with_net!(self, |net| evaluate(net, (x, t), loss, threads))
+    }
+
+    /// Trains; `on_epoch` is called with a dict per epoch and ends the fit by returning something true.
+    #[expect(clippy::too_many_arguments, reason = "the hyperparameters of a fit")]
+    fn fit<'py>(
+        &self,
+        x: &Bound<'py, PyAny>,
+        t: &Bound<'py, PyAny>,
+        loss: &str,
+        optimizer: &Bound<'py, PyAny>,
+        batch_size: usize,
+        epochs: usize,
+        shuffle: bool,
+        seed: u64,
+        validation: Option<(Bound<'py, PyAny>, Bound<'py, PyAny>)>,
+        on_epoch: Py<PyAny>,
+        num_threads: Option<usize>,
+    ) -> PyResult<()> {
+        let config = FitConfig {
+            loss: loss.parse()?,
+            optimizer: self::optimizer(optimizer)?,
+            batch_size,
+            epochs,
+            shuffle,
+            seed,
+            threads: check_num_threads(num_threads)?,
+        };
+        with_net!(self, |net| train(net, (x, t), &config, validation, &on_epoch))
+    }
+}
+
+fn shared<T: Real>(mlp: Core<T>) -> Shared<T> {
+    Shared(RwLock::new(Arc::new(mlp)))
+}
+
+/// Borrowed arrays of one dense layer: x (batch, fan_in), w (fan_in, fan_out), b (fan_out,).
+struct DenseArrays<'py, T: Element> {
+    x: PyReadonlyArray2<'py, T>,
+    w: PyReadonlyArray2<'py, T>,
+    b: Option<PyReadonlyArray1<'py, T>>,
+}
+
+impl<'py, T: Number> DenseArrays<'py, T> {
+    fn new(
+        x: &Bound<'py, PyAny>,
+        w: &Bound<'py, PyAny>,
+        b: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Self> {
+        let (x, w) =
+            (x.extract::<PyReadonlyArray2<'py, T>>()?, w.extract::<PyReadonlyArray2<'py, T>>()?);
+        let b = b.map(|b| b.extract::<PyReadonlyArray1<'py, T>>()).transpose()?;
+        let ([batch, columns], [fan_in, fan_out]) = (x.shape(), w.shape()) else {
+            unreachable!("two axes each")
+        };
+        if columns != fan_in {
+            return Err(PyValueError::new_err(format!(
+                "x has shape ({batch}, {columns}) and w ({fan_in}, {fan_out}): the columns of x must match the rows of w"
+            )));
+        }
+        if let Some(b) = &b
+            && b.shape() != [*fan_out]
+        {
+            return Err(PyValueError::new_err(format!(
+                "b has shape ({},) and w ({fan_in}, {fan_out}): expected b of shape ({fan_out},)",
+                b.shape()[0]
+            )));
+        }
+        Ok(Self { x, w, b })
+    }
+
+    fn layer(&self, activation: Activation) -> PyResult<Layer<'_, T>> {
+        let [fan_in, fan_out] = *self.w.shape() else { unreachable!("two axes") };
+        let b = self.b.as_ref().map(|b| b.as_slice()).transpose()?;
+        Ok(Layer { w: self.w.as_slice()?, b, fan_in, fan_out, activation })
+    }
+}
+
+fn dense_forward_typed<'py, T: Number>(
+    arrays: &DenseArrays<'py, T>,
+    py: Python<'py>,
+    activation: Activation,
+    threads: usize,
+) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+    let layer = arrays.layer(activation)?;
+    let (x, batch) = (arrays.x.as_slice()?, arrays.x.shape()[0]);
+    let shape = [batch as u64, layer.fan_out as u64];
+    let (z, y) = (empty::<T>(py, &shape)?, empty::<T>(py, &shape)?);
+    {
+        let (mut z, mut y) = (z.readwrite(), y.readwrite());
+        let (z, y) = (z.as_slice_mut()?, y.as_slice_mut()?);
+        detached(py, |stop| layer.forward(x, batch, z, y, run(threads, stop)))?;
+    }
+    Ok((z.into_any(), y.into_any()))
+}
+
+/// `z = x w + b` and `y = f(z)`, as `(z, y)`.
+#[pyfunction]
+pub fn dense_forward<'py>(
+    py: Python<'py>,
+    x: &Bound<'py, PyAny>,
+    w: &Bound<'py, PyAny>,
+    b: Option<&Bound<'py, PyAny>>,
+    activation: &str,
+    num_threads: Option<usize>,
+) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+    let (activation, threads) = (activation.parse()?, check_num_threads(num_threads)?);
+    match dtype_of(w)? {
+        Dtype::Float32 => {
+            dense_forward_typed(&DenseArrays::<f32>::new(x, w, b)?, py, activation, threads)
+        }
+        Dtype::Float64 => {
+            dense_forward_typed(&DenseArrays::<f64>::new(x, w, b)?, py, activation, threads)
+        }
+    }
+}
+
+fn dtype_of(array: &Bound<'_, PyAny>) -> PyResult<Dtype> {
+    let array = array
+        .cast::<PyUntypedArray>()
+        .map_err(|_| PyTypeError::new_err("expected a numpy.ndarray"))?;
+    Dtype::of_array(array, "w")
+}
+
+type Triple<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>, Bound<'py, PyAny>);
+
+fn dense_backward_typed<'py, T: Number>(
+    dy: &Bound<'py, PyAny>,
+    arrays: &DenseArrays<'py, T>,
+    (z, y): (&Bound<'py, PyAny>, &Bound<'py, PyAny>),
+    activation: Activation,
+    threads: usize,
+) -> PyResult<Triple<'py>> {
+    let py = dy.py();
+    let layer = arrays.layer(activation)?;
+    let (x, batch) = (arrays.x.as_slice()?, arrays.x.shape()[0]);
+    let (dy, z, y): (PyReadonlyArray2<'py, T>, PyReadonlyArray2<'py, T>, PyReadonlyArray2<'py, T>) =
+        (dy.extract()?, z.extract()?, y.extract()?);
+    for (name, array) in [("dy", &dy), ("z", &z), ("y", &y)] {
+        if array.shape() != [batch, layer.fan_out] {
+            return Err(PyValueError::new_err(format!(
+                "{name} has shape ({}, {}), expected ({batch}, {}), that of the output",
+                array.shape()[0],
+                array.shape()[1],
+                layer.fan_out
+            )));
+        }
+    }
+    let (fan_in, fan_out) = (layer.fan_in as u64, layer.fan_out as u64);
+    let (dx, dw) = (empty::<T>(py, &[batch as u64, fan_in])?, empty::<T>(py, &[fan_in, fan_out])?);
+    let db = empty::<T>(py, &[fan_out])?;
+    {
+        let mut dz = dy.as_slice()?.to_vec();
+        let (mut dx, mut dw, mut db) = (dx.readwrite(), dw.readwrite(), db.readwrite());
+        let gradients = Gradients {
+            dx: Some(dx.as_slice_mut()?),
+            dw: dw.as_slice_mut()?,
+            db: Some(db.as_slice_mut()?),
+        };
+        let saved = (x, z.as_slice()?, y.as_slice()?);
+        detached(py, |stop| layer.backward(saved, batch, &mut dz, gradients, run(threads, stop)))?;
+    }
+    Ok((dx.into_any(), dw.into_any(), db.into_any()))
+}
+
+/// `(dx, dw, db)` for the gradient `dy` of the output `y = f(z)`, `z = x w + b`.
+#[pyfunction]
+pub fn dense_backward<'py>(
+    dy: &Bound<'py, PyAny>,
+    x: &Bound<'py, PyAny>,
+    w: &Bound<'py, PyAny>,
+    z: &Bound<'py, PyAny>,
+    y: &Bound<'py, PyAny>,
+    activation: &str,
+    num_threads: Option<usize>,
+) -> PyResult<Triple<'py>> {
+    let (activation, threads) = (activation.parse()?, check_num_threads(num_threads)?);
+    match dtype_of(w)? {
+        Dtype::Float32 => {
+            let arrays = DenseArrays::<f32>::new(x, w, None)?;
+            dense_backward_typed(dy, &arrays, (z, y), activation, threads)
+        }
+        Dtype::Float64 => {
+            let arrays = DenseArrays::<f64>::new(x, w, None)?;
+            dense_backward_typed(dy, &arrays, (z, y), activation, threads)
+        }
+    }
+}
+
+/// Names of the activations and of the losses.
+#[pyfunction]
+pub fn nn_names() -> (Vec<&'static str>, Vec<&'static str>) {
+    let activations = Activation::ALL.iter().map(|activation| activation.name()).collect();
+    (activations, Loss::ALL.iter().map(|loss| loss.name()).collect())
+}
