@@ -119,8 +119,7 @@ pub trait Kernel {
 /// See [`Isa::current`].
 pub fn run<K: Kernel>(kernel: K) -> Result<K::Output> {
     let isa = Isa::current()?;
-    let _environment = DefaultFloatEnvironment::enter();
-    Ok(match isa {
+    Ok(with_default_floats(|| match isa {
         // SAFETY: `current` returns only levels that `is_available` found on this machine.
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => unsafe { run_avx512(kernel) },
@@ -128,7 +127,14 @@ pub fn run<K: Kernel>(kernel: K) -> Result<K::Output> {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => unsafe { run_avx2(kernel) },
         _ => kernel.run(),
-    })
+    }))
+}
+
+/// Calls `body` in the default floating-point environment, for arithmetic outside of kernels that decides
+/// bits all the same.
+pub fn with_default_floats<R>(body: impl FnOnce() -> R) -> R {
+    let _environment = DefaultFloatEnvironment::enter();
+    body()
 }
 
 #[cfg(target_arch = "x86_64")]

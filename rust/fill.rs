@@ -32,7 +32,7 @@ pub fn fill<T: Sample>(
     stop: Stop<'_>,
 ) -> Result<()> {
     assert_eq!(out.len() as u64, region.len(), "out and region differ in size");
-    let map = distribution.checked()?.map::<T>()?;
+    let map = dispatch::with_default_floats(|| distribution.checked()?.map::<T>())?;
     dispatch::Isa::current()?;
     let threads = threads.min(out.len().div_ceil(CHUNK));
     let chunks = out.chunks_mut(CHUNK).enumerate();

@@ -1,0 +1,204 @@
+"""Stream v1 in pure Python: the definition, written for reading. Slow, exact, and independent of the Rust code.
+
+`sample(...)` gives one value as an exact number. Arithmetic is done in fractions and rounded after every
+operation the way IEEE 754 does, so nothing here depends on a floating-point unit.
+"""
+
+import hashlib
+import json
+from fractions import Fraction
+from functools import lru_cache
+from math import isqrt
+from pathlib import Path
+
+import mpmath
+
+MASK = 0xFFFFFFFF
+
+
+def philox4x32_10(counter, key):
+    """Philox4x32-10 (Salmon et al., SC11): four counter words and two key words -> four words."""
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(10):
+        p0, p1 = 0xD2511F53 * c0, 0xCD9E8D57 * c2
+        c0, c1, c2, c3 = (p1 >> 32) ^ c1 ^ k0, p1 & MASK, (p0 >> 32) ^ c3 ^ k1, p0 & MASK
+        k0, k1 = (k0 + 0x9E3779B9) & MASK, (k1 + 0xBB67AE85) & MASK
+    return c0, c1, c2, c3
+
+
+def name_id(name):
+    """64-bit id of a parameter's name; 0 without one."""
+    if name is None:
+        return 0
+    data = name.encode()
+    tagged = b"initcore stream v1 name" + len(data).to_bytes(8, "little") + data
+    return int.from_bytes(hashlib.sha256(tagged).digest()[:8], "little")
+
+
+def word(seed, name, index):
+    """32-bit word `index` of a stream: word `w` of block `16 s + l`, where index = 64 s + 16 w + l."""
+    s, (w, lane) = index // 64, divmod(index % 64, 16)
+    block, id_ = 16 * s + lane, name_id(name)
+    counter = (block & MASK, block >> 32, id_ & MASK, id_ >> 32)
+    return philox4x32_10(counter, (seed & MASK, seed >> 32))[w]
+
+
+class Format:
+    """A binary floating-point format; values are Fractions, `rounded` after every operation."""
+
+    def __init__(self, bits, precision, smallest, constants):
+        self.bits, self.precision, self.smallest = bits, precision, smallest
+
+        def exact(x):
+            return [exact(y) for y in x] if isinstance(x, list) else Fraction(float.fromhex(x))
+
+        for key, value in constants.items():
+            setattr(self, key, exact(value))
+
+    def rounded(self, x):
+        """Round an exact number to the nearest of the format, ties to even."""
+        x = Fraction(x)
+        if x == 0:
+            return x
+        exponent = abs(x.numerator).bit_length() - x.denominator.bit_length()
+        exponent -= abs(x) < Fraction(2) ** exponent
+        ulp = Fraction(2) ** max(exponent - self.precision + 1, self.smallest)
+        return round(x / ulp) * ulp  # Python rounds fractions half to even
+
+    def step(self, x, direction):
+        """Give the neighbour of x below (-1) or above (1)."""
+        tiny = Fraction(2) ** (self.smallest - 1)
+        y, gap = x, max(tiny, abs(x) / 2 ** (self.precision + 1))
+        while y == x:
+            y, gap = self.rounded(x + direction * gap), gap * 2
+        return y
+
+    def inside(self, low, high):
+        """Give the outermost numbers of the format between two bounds, which may be infinite."""
+        first, last = (b if abs(b) == float("inf") else self.rounded(b) for b in (low, high))
+        return (
+            self.step(first, 1) if first < low else first,
+            self.step(last, -1) if last > high else last,
+        )
+
+    def fma(self, a, b, c):
+        return self.rounded(a * b + c)
+
+    def sqrt(self, x):
+        """Round the square root of an exact number correctly, by integers."""
+        scale = 4**200
+        root = Fraction(isqrt(int(x * scale)), 2**200)
+        return self.rounded(root)  # 200 bits decide: a square root is never so near a tie
+
+    def horner(self, coefficients, x):
+        result = coefficients[-1]
+        for c in reversed(coefficients[:-1]):
+            result = self.fma(result, x, c)
+        return result
+
+    def word(self, seed, name, index):
+        """Word of the format's width for a value: float64 joins words w = 2h (high half) and 2h + 1."""
+        if self.bits == 32:
+            return word(seed, name, index)
+        s, (h, lane) = index // 32, divmod(index % 32, 16)
+        high, low = (word(seed, name, 64 * s + 16 * (2 * h + i) + lane) for i in (0, 1))
+        return high << 32 | low
+
+    def unit(self, bits):
+        """Word -> multiple of 2^-24 (2^-53) in [0, 1)."""
+        keep = self.precision
+        return Fraction(bits >> (self.bits - keep), 2**keep)
+
+    def centered(self, bits):
+        """Word -> s in (-1, 1), symmetric, and 1 - |s|."""
+        half = 2 ** (self.bits - 1)
+        signed = bits - half
+        magnitude = signed if signed >= 0 else -signed - 1
+
+        def scaled(k):
+            return self.fma(self.rounded(k), Fraction(1, half), Fraction(1, 2 * half))
+
+        s = scaled(magnitude)
+        return (s if signed >= 0 else -s), scaled(half - 1 - magnitude)
+
+    def neg_log(self, y):
+        """Approximate -log(y) in the format's own arithmetic; y = 2^exponent (1 + f)."""
+        exponent = y.numerator.bit_length() - y.denominator.bit_length()
+        while y / Fraction(2) ** exponent >= 2 * self.split:
+            exponent += 1
+        while y / Fraction(2) ** exponent < self.split:
+            exponent -= 1
+        f = y / Fraction(2) ** exponent - 1
+        if self.bits == 32:
+            log = self.fma(self.rounded(f * f), self.horner(self.log, f), f)
+        else:
+            s = self.rounded(f / self.rounded(2 + f))
+            s2 = self.rounded(s * s)
+            log = self.fma(self.rounded(s * s2), self.horner(self.log, s2), 2 * s)
+        return self.fma(exponent, -self.ln2, -log)
+
+    def quantile(self, v, q):
+        """Standard normal quantile of probability (1 + v) / 2, given also q = 1 - |v|."""
+        y = self.fma(-q, q, 2 * q)
+        w = self.neg_log(y)
+        if y >= self.tail:
+            return self.rounded(v * self.horner(self.central, self.rounded(w - self.center)))
+        s = self.sqrt(w)
+        below = [piece for piece in self.tails if s < piece[0]]
+        _, center, coefficients = below[0] if below else self.tails[-1]
+        return self.rounded(v * self.horner(coefficients, self.rounded(s - center)))
+
+
+CONSTANTS = json.loads((Path(__file__).parent / "vectors" / "quantile_v1.json").read_text())
+FORMATS = {
+    "float32": Format(32, 24, -149, CONSTANTS["float32"]),
+    "float64": Format(64, 53, -1074, CONSTANTS["float64"]),
+}
+
+
+@lru_cache
+def tail_probability(x):
+    """P(Z > x) to 60 digits."""
+    with mpmath.workdps(60):
+        return mpmath.erfc(mpmath.mpf(x) / mpmath.sqrt(2)) / 2
+
+
+def double(x):
+    """Round an mpmath number to float64, as a Fraction."""
+    return Fraction(float(mpmath.mpf(x)))
+
+
+def sample(fmt, distribution, parameters, seed, name, index):
+    """Value `index` of a parameter: `distribution` with float64 `parameters`, as a Fraction."""
+    bits = fmt.word(seed, name, index)
+    exact = {key: Fraction(value) for key, value in parameters.items() if abs(value) < 1e300}
+    if distribution == "uniform":
+        low, high = exact["low"], exact["high"]
+        first, last = fmt.inside(low, high)
+        last = fmt.step(last, -1) if last == high else last
+        width = fmt.rounded(Fraction(parameters["high"] - parameters["low"]))
+        return min(fmt.fma(fmt.unit(bits), width, first), last)
+    mean, std = fmt.rounded(exact["mean"]), fmt.rounded(exact["std"])
+    s, near = fmt.centered(bits)
+    if distribution == "normal":
+        return fmt.fma(fmt.quantile(s, near), std, mean)
+    low, high = parameters["low"], parameters["high"]
+    with mpmath.workdps(60):
+        below, above = tail_probability(-low), tail_probability(high)
+        mass = (
+            tail_probability(low) - above
+            if low > 0
+            else tail_probability(-high) - below
+            if high < 0
+            else 1 - below - above
+        )
+        below, above, mass = double(below), double(above), double(mass)
+    middle = fmt.rounded(Fraction(float(below) - float(above)))
+    mass = fmt.rounded(mass)
+    v = fmt.fma(s, mass, middle)
+    distance = near if (s < 0) == (v < 0) else fmt.rounded(2 - near)
+    cut = fmt.rounded(2 * (below if v < 0 else above))
+    x = fmt.fma(fmt.quantile(v, fmt.fma(distance, mass, cut)), std, mean)
+    first, last = fmt.inside(*(parameters["mean"] + parameters["std"] * b for b in (low, high)))
+    return min(max(x, first), last)

@@ -1,0 +1,308 @@
+//! The sampling core: known answers of the generator, and Law 1 over regions, threads, instruction sets and
+//! floating-point environments. Values themselves are checked against the pure-Python reference (pytest).
+
+use initcore::Error;
+use initcore::dispatch::Isa;
+use initcore::distribution::{AnyMap, Distribution, Map};
+use initcore::fill::fill;
+use initcore::parallel::{self, NEVER};
+use initcore::philox::{LANES, philox4x32_10, schedule};
+use initcore::region::{Axis, Region};
+use initcore::sample::Sample;
+use initcore::stream::Stream;
+use proptest::prelude::*;
+
+const DISTRIBUTIONS: [Distribution; 5] = [
+    Distribution::Constant(0.5),
+    Distribution::Uniform { low: -0.3, high: 0.7 },
+    Distribution::Normal { mean: 0.1, std: 2.0 },
+    Distribution::TruncatedNormal { mean: 0.0, std: 1.0, low: -2.0, high: 2.0 },
+    Distribution::TruncatedNormal { mean: 0.0, std: 1.0, low: 1.5, high: f64::INFINITY },
+];
+
+/// Values of a whole array of this shape.
+fn whole<T: Sample>(distribution: Distribution, shape: &[u64], threads: usize) -> Vec<T> {
+    part(distribution, &Region::whole(shape).unwrap(), threads)
+}
+
+fn part<T: Sample>(distribution: Distribution, region: &Region, threads: usize) -> Vec<T> {
+    let mut out = vec![T::ZERO; region.len() as usize];
+    let stream = Stream::new(42, Some("layers.0.weight"));
+    fill(&stream, distribution, region, &mut out, threads, NEVER).unwrap();
+    out
+}
+
+fn bits<T: Sample>(values: &[T]) -> Vec<u64> {
+    values.iter().map(|x| x.to_f64().to_bits()).collect()
+}
+
+#[test]
+fn philox_gives_the_published_answers() {
+    let mut rows = 0;
+    for line in include_str!("vectors/philox4x32.txt").lines().filter(|l| !l.starts_with('#')) {
+        let words: Vec<u32> =
+            line.split_whitespace().skip(2).map(|w| u32::from_str_radix(w, 16).unwrap()).collect();
+        let [c0, c1, c2, c3, k0, k1, expected @ ..] = words.as_slice() else { panic!("{line}") };
+        let counter = [c0, c1, c2, c3].map(|c| [u64::from(*c); LANES]);
+        let found = philox4x32_10(counter, &schedule([*k0, *k1]));
+        for lane in 0..LANES {
+            assert_eq!(found.map(|word| word[lane]), expected, "{line}");
+        }
+        rows += 1;
+    }
+    assert_eq!(rows, 6);
+}
+
+#[test]
+fn philox_gives_the_10000th_value_of_the_cpp_standard() {
+    // C++26 std::philox4x32, seed 20111115: its 10000th output is word 3 of block 2499.
+    let mut counter = [[0; LANES]; 4];
+    counter[0] = std::array::from_fn(|lane| 2499 + lane as u64);
+    assert_eq!(philox4x32_10(counter, &schedule([20111115, 0]))[3][0], 1955073260);
+}
+
+#[test]
+fn words_lie_in_the_documented_order() {
+    let stream = Stream::new(7 << 40 | 5, None);
+    let schedule = schedule([5, 7 << 8]);
+    // index 64 s + 16 w + l is word w of block 16 s + l; the block number carries into the second word
+    for s in [0, 1, 3, (1 << 28) - 1, 1 << 28, 1 << 55] {
+        for within in 0..64_u64 {
+            let (w, l) = (within as usize / 16, within % 16);
+            let block = 16 * s + l;
+            let counter = [block & 0xffff_ffff, block >> 32, 0, 0].map(|c| [c; LANES]);
+            let expected = philox4x32_10(counter, &schedule)[w][0];
+            assert_eq!(stream.word(64 * s + within), expected, "{s} {within}");
+        }
+    }
+}
+
+#[test]
+fn every_isa_gives_the_same_bits() {
+    // 3 * 2^14: every kind of lane and tail; the level is forced for the whole process, which
+    // other tests survive because values do not depend on it.
+    let levels: Vec<Isa> = Isa::ALL.into_iter().filter(|isa| isa.is_available()).collect();
+    #[cfg(target_arch = "x86_64")]
+    assert!(levels.len() >= 2, "no ISA but the baseline here: nothing would be compared");
+    let before = Isa::current().unwrap();
+    for distribution in DISTRIBUTIONS {
+        let results: Vec<_> = levels
+            .iter()
+            .map(|isa| {
+                isa.force().unwrap();
+                let shape = [3 << 14];
+                let singles = bits(&whole::<f32>(distribution, &shape, 1));
+                (singles, bits(&whole::<f64>(distribution, &shape, 1)))
+            })
+            .collect();
+        assert!(results.windows(2).all(|pair| pair[0] == pair[1]), "{distribution:?}");
+    }
+    before.force().unwrap();
+}
+
+#[test]
+fn an_absent_isa_is_refused() {
+    for isa in Isa::ALL.into_iter().filter(|isa| !isa.is_available()) {
+        assert!(matches!(isa.force(), Err(Error::Invalid(_))));
+    }
+    assert!(matches!(Isa::parse("sse9"), Err(Error::Invalid(_))));
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)]
+fn flush_to_zero_set_by_the_caller_changes_nothing() {
+    let tiny = Distribution::Normal { mean: 0.0, std: 1e-41 }; // subnormal values
+    let expected = bits(&whole::<f32>(tiny, &[1000], 1));
+    assert!(expected.iter().any(|x| *x & !(1 << 63) != 0), "all zero already");
+    let mut control = 0_u32;
+    // SAFETY: reads and writes MXCSR of this thread, restored below; 0x8040 is flush-to-zero and
+    // denormals-are-zero.
+    unsafe {
+        std::arch::asm!("stmxcsr [{}]", in(reg) &raw mut control);
+        let flushing = control | 0x8040;
+        std::arch::asm!("ldmxcsr [{}]", in(reg) &raw const flushing);
+    }
+    let found = whole::<f32>(tiny, &[1000], 1);
+    // SAFETY: as above.
+    unsafe { std::arch::asm!("ldmxcsr [{}]", in(reg) &raw const control) };
+    assert!(bits(&found) == expected);
+}
+
+#[test]
+fn threads_do_not_change_values() {
+    // more than one work item, and not a multiple of it
+    let shape = [5, (1 << 16) + 321];
+    for distribution in DISTRIBUTIONS {
+        let one = bits(&whole::<f32>(distribution, &shape, 1));
+        for threads in [2, 3, 7, 16] {
+            assert!(bits(&whole::<f32>(distribution, &shape, threads)) == one, "{threads}");
+        }
+    }
+}
+
+#[test]
+fn windows_beyond_32_bits_of_index_agree_with_the_words() {
+    let (low, high) = (0.0, 1.0);
+    let shape = [1 << 40];
+    for middle in [1_u64 << 32, 1 << 34, 1 << 36, (1 << 40) - 8] {
+        let axis = Axis { start: middle - 8, step: 1, len: 16 };
+        let region = Region::new(&shape, &[axis]).unwrap();
+        let found = part::<f32>(Distribution::Uniform { low, high }, &region, 1);
+        let stream = Stream::new(42, Some("layers.0.weight"));
+        for (i, x) in found.iter().enumerate() {
+            let word = stream.word(middle - 8 + i as u64);
+            assert_eq!(*x, (word >> 8) as f32 / (1 << 24) as f32);
+        }
+    }
+}
+
+/// The word's value under a map.
+fn map<T: Sample>(distribution: Distribution, words: &[T::Word]) -> Vec<T> {
+    let mut out = vec![T::ZERO; words.len()];
+    match distribution.checked().unwrap().map::<T>().unwrap() {
+        AnyMap::Constant(value) => out.fill(value),
+        AnyMap::Uniform(map) => map.map(words, &mut out),
+        AnyMap::Normal(map) => map.map(words, &mut out),
+        AnyMap::TruncatedNormal(map) => map.map(words, &mut out),
+    }
+    out
+}
+
+#[test]
+fn normal_is_antisymmetric_and_precise_in_float32() {
+    // all words near both ends and the middle, and a stride through the rest
+    let near = |center: u32| (0..4096).map(move |i| center.wrapping_add(i).wrapping_sub(2048));
+    let mut words: Vec<u32> = [0, 1 << 31, 1 << 30, 3 << 30].into_iter().flat_map(near).collect();
+    words.extend((0..1 << 32).step_by(4099).map(|w: u64| w as u32));
+    let standard = Distribution::Normal { mean: 0.0, std: 1.0 };
+    let single = map::<f32>(standard, &words);
+    let mirrored = map::<f32>(standard, &words.iter().map(|w| !w).collect::<Vec<_>>());
+    // (2 w + 1) / 2^33 is the probability of both; in float64 the middle of 2^32 words has the same
+    let wide: Vec<u64> = words.iter().map(|w| u64::from(*w) << 32 | 1 << 31).collect();
+    let double = map::<f64>(standard, &wide);
+    let mut worst = 0.0_f64;
+    for (((x, y), z), word) in single.iter().zip(&mirrored).zip(&double).zip(&words) {
+        assert_eq!(*x, -y, "{word}");
+        let ulp = f64::from((z.abs() as f32).next_up() - z.abs() as f32);
+        worst = worst.max((f64::from(*x) - z).abs() / ulp);
+    }
+    assert!(worst < 4.0, "off by {worst} units in the last place");
+    assert!(worst > 0.4, "{worst}: nothing was compared");
+    assert!(single.iter().all(|x| x.abs() < 6.34), "2^-33 lies at 6.338 sigma");
+}
+
+#[test]
+fn bounds_hold_for_the_outermost_words() {
+    let ends = [0, 1, 2, 255, 256, u32::MAX - 256, u32::MAX - 255, u32::MAX - 1, u32::MAX];
+    let bounds = [(-2.0, 2.0), (-1.0, 3.0), (0.5, 0.75), (3.0, f64::INFINITY), (-9.0, -6.0)];
+    for (low, high) in bounds {
+        for (mean, std) in [(0.0, 1.0), (0.1, 0.02), (1e6, 1.0), (-3.0, 1e-3)] {
+            let distribution = Distribution::TruncatedNormal { mean, std, low, high };
+            for x in map::<f32>(distribution, &ends) {
+                let (first, last) = (mean + std * low, mean + std * high);
+                assert!((first..=last).contains(&f64::from(x)), "{distribution:?}: {x}");
+            }
+        }
+    }
+    for (low, high) in
+        [(0.0, 1.0), (-0.1, 0.1), (1.0, 1.0 + 1e-6), (-1e-40, 1e-40), (1e6, 1e6 + 1.0)]
+    {
+        for x in map::<f32>(Distribution::Uniform { low, high }, &ends) {
+            assert!((low..high).contains(&f64::from(x)), "[{low}, {high}): {x}");
+        }
+    }
+}
+
+#[test]
+fn bad_parameters_are_refused() {
+    use Distribution::{Normal, TruncatedNormal, Uniform};
+    let (nan, inf) = (f64::NAN, f64::INFINITY);
+    let refused = [
+        Uniform { low: 1.0, high: 0.0 },
+        Uniform { low: nan, high: 1.0 },
+        Uniform { low: -inf, high: 1.0 },
+        Uniform { low: -1.7e308, high: 1.7e308 },
+        Normal { mean: nan, std: 1.0 },
+        Normal { mean: 0.0, std: -1.0 },
+        Normal { mean: 0.0, std: nan },
+        Normal { mean: 0.0, std: inf },
+        TruncatedNormal { mean: 0.0, std: 1.0, low: 2.0, high: 2.0 },
+        TruncatedNormal { mean: 0.0, std: 1.0, low: nan, high: 2.0 },
+        TruncatedNormal { mean: 0.0, std: 1.0, low: 30.0, high: 40.0 },
+    ];
+    for distribution in refused {
+        assert!(matches!(distribution.checked(), Err(Error::Invalid(_))), "{distribution:?}");
+    }
+    // fits float64, but not float32
+    let wide = Normal { mean: 0.0, std: 1e38 };
+    assert!(wide.map::<f64>().is_ok());
+    assert!(matches!(wide.map::<f32>(), Err(Error::Invalid(_))));
+}
+
+#[test]
+fn a_stop_ends_the_work() {
+    let region = Region::whole(&[1 << 22]).unwrap();
+    let mut out = vec![0_f32; 1 << 22];
+    for threads in [1, 2] {
+        let stream = Stream::new(0, None);
+        let result = fill(&stream, DISTRIBUTIONS[2], &region, &mut out, threads, &|| true);
+        assert_eq!(result, Err(Error::Interrupted));
+    }
+}
+
+#[test]
+fn items_are_handed_out_once_each() {
+    for threads in [1, 2, 5] {
+        let mut seen = vec![0_u8; 1000];
+        parallel::for_each(threads, seen.iter_mut(), NEVER, |x| *x += 1).unwrap();
+        assert!(seen.iter().all(|x| *x == 1));
+    }
+}
+
+/// An axis length and a selection of it.
+fn axis() -> impl Strategy<Value = (u64, Axis)> {
+    (1_u64..40).prop_flat_map(|n| {
+        (0..n, prop_oneof![-7_i64..=-1, 1_i64..=7], 0..=n).prop_map(move |(start, step, wanted)| {
+            let room = if step > 0 { n - 1 - start } else { start } / step.unsigned_abs() + 1;
+            (n, Axis { start, step, len: wanted.min(room) })
+        })
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
+
+    /// A region holds the elements that its axes name, in C order.
+    #[test]
+    fn regions_equal_slices_of_the_whole(axes in prop::collection::vec(axis(), 0..4)) {
+        let (shape, selection): (Vec<u64>, Vec<Axis>) = axes.into_iter().unzip();
+        let mut wanted = vec![0_u64];
+        for (n, axis) in shape.iter().zip(&selection) {
+            wanted = wanted
+                .iter()
+                .flat_map(|at| {
+                    (0..axis.len).map(move |i| {
+                        at * n + axis.start.wrapping_add_signed(axis.step * i as i64)
+                    })
+                })
+                .collect();
+        }
+        let region = Region::new(&shape, &selection).unwrap();
+        prop_assert_eq!(region.len(), wanted.len() as u64);
+        let all = whole::<f32>(DISTRIBUTIONS[2], &shape, 1);
+        let expected: Vec<f32> = wanted.iter().map(|i| all[*i as usize]).collect();
+        prop_assert_eq!(bits(&part::<f32>(DISTRIBUTIONS[2], &region, 2)), bits(&expected));
+        let all = whole::<f64>(DISTRIBUTIONS[1], &shape, 1);
+        let expected: Vec<f64> = wanted.iter().map(|i| all[*i as usize]).collect();
+        prop_assert_eq!(bits(&part::<f64>(DISTRIBUTIONS[1], &region, 1)), bits(&expected));
+    }
+
+    /// What reaches outside is refused.
+    #[test]
+    fn regions_stay_inside(n in 1_u64..20, start in 0_u64..25, step in -3_i64..=3, len in 1_u64..20) {
+        let last = start as i64 + step * (len as i64 - 1);
+        let inside = start < n && (0..n as i64).contains(&last);
+        prop_assert_eq!(Region::new(&[n], &[Axis { start, step, len }]).is_ok(), inside);
+    }
+}
