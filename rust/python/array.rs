@@ -82,9 +82,13 @@ pub fn writable<'py, T: Element>(
         ));
     }
     let array = out.cast::<PyArrayDyn<T>>()?;
-    array.try_readwrite().map_err(|error| {
+    let mut array = array.try_readwrite().map_err(|error| {
         PyValueError::new_err(format!(
             "out cannot be written to: {error} (read-only, or in use by another call)"
         ))
-    })
+    })?;
+    if array.as_slice_mut().is_err() {
+        return Err(PyValueError::new_err("out must be aligned to its elements"));
+    }
+    Ok(array)
 }

@@ -1,0 +1,47 @@
+"""Golden hashes of stream v1: SHA-256 over the little-endian bytes of sampled arrays.
+
+Values are interface: a hash that changes is a bug in the change. While v1 is a draft, ``python tests/golden.py``
+writes the file anew, and the CHANGELOG says so under "Value-breaking".
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+import initcore as ic
+
+FILE = Path(__file__).parent / "vectors" / "golden_v1.json"
+
+INITIALIZERS = {
+    "uniform": ic.Uniform(),
+    "uniform(-0.3, 0.7)": ic.Uniform(-0.3, 0.7),
+    "normal": ic.Normal(),
+    "normal(0.1, 0.02)": ic.Normal(0.1, 0.02),
+    "truncated_normal": ic.TruncatedNormal(),
+    "truncated_normal(0, 1, 1.5, inf)": ic.TruncatedNormal(0.0, 1.0, 1.5, float("inf")),
+    "truncated_normal(0.5, 0.1, -1, 4)": ic.TruncatedNormal(0.5, 0.1, -1.0, 4.0),
+    "xavier_uniform": ic.get("xavier_uniform"),
+    "he_normal": ic.get("he_normal"),
+    "lecun_truncated_normal": ic.get("lecun_truncated_normal"),
+}
+SHAPES = [(1, 1), (7, 9), (64, 64), (300, 257), (3, 3, 16, 32)]
+STREAMS = [(0, None), (2**64 - 1, "layers.0.weight"), (42, "Gewicht für Ebene 1")]
+DTYPES = ["float32", "float64"]
+
+
+def hashes() -> dict[str, str]:
+    """Hash every initializer and dtype over all shapes and streams."""
+    found = {}
+    for label, init in INITIALIZERS.items():
+        for dtype in DTYPES:
+            digest = hashlib.sha256()
+            for shape in SHAPES:
+                for seed, name in STREAMS:
+                    values = init(shape, seed=seed, name=name, dtype=dtype)
+                    digest.update(values.astype(values.dtype.newbyteorder("<")).tobytes())
+            found[f"{label} {dtype}"] = digest.hexdigest()
+    return found
+
+
+if __name__ == "__main__":
+    FILE.write_text(json.dumps(hashes(), indent=1) + "\n")

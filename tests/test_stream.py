@@ -1,0 +1,191 @@
+"""Stream v1: every value is what the pure-Python reference says, whatever the way it is asked for."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import golden
+import initcore as ic
+import numpy as np
+import pytest
+import reference
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import basic_indices
+
+INF = float("inf")
+DISTRIBUTIONS = [
+    ("uniform", {"low": 0.0, "high": 1.0}),
+    ("uniform", {"low": -0.3, "high": 0.7}),
+    ("uniform", {"low": -1e-40, "high": 3e-40}),
+    ("normal", {"mean": 0.0, "std": 1.0}),
+    ("normal", {"mean": 0.1, "std": 0.02}),
+    ("truncated_normal", {"mean": 0.0, "std": 1.0, "low": -2.0, "high": 2.0}),
+    ("truncated_normal", {"mean": 0.5, "std": 0.1, "low": -1.0, "high": 4.0}),
+    ("truncated_normal", {"mean": 0.5, "std": 0.1, "low": 1.0, "high": INF}),
+    ("truncated_normal", {"mean": 0.0, "std": 3.0, "low": -INF, "high": -6.0}),
+    ("truncated_normal", {"mean": 0.0, "std": 1.0, "low": -10.0, "high": -9.5}),
+]
+CLASSES = {
+    "uniform": ic.Uniform,
+    "normal": ic.Normal,
+    "truncated_normal": ic.TruncatedNormal,
+}
+dtypes = st.sampled_from(["float32", "float64"])
+seeds = st.integers(0, 2**64 - 1)
+names = st.one_of(st.none(), st.text(max_size=20))
+
+
+def test_reference_knows_philox():
+    vectors = Path(__file__).parent / "vectors" / "philox4x32.txt"
+    rows = [row.split()[2:] for row in vectors.read_text().splitlines() if not row.startswith("#")]
+    assert len(rows) == 6
+    for row in rows:
+        words = [int(word, 16) for word in row]
+        assert reference.philox4x32_10(words[:4], words[4:6]) == tuple(words[6:])
+    # the 10000th output of C++26 std::philox4x32, seeded 20111115
+    assert reference.philox4x32_10((2499, 0, 0, 0), (20111115, 0))[3] == 1955073260
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("distribution", "parameters"), DISTRIBUTIONS)
+def test_values_are_those_of_the_reference(distribution, parameters, dtype):
+    """Every value of 700 in a row: each lane, both halves of each superblock, tails among them."""
+    stream = {"seed": 0x123456789ABCDEF0, "name": "fc1.weight"}
+    values = CLASSES[distribution](**parameters)((700,), dtype=dtype, **stream)
+    fmt = reference.FORMATS[dtype]
+    for i, value in enumerate(values):
+        expected = reference.sample(fmt, distribution, parameters, *stream.values(), i)
+        assert float(value) == float(expected), i
+
+
+@given(st.sampled_from(DISTRIBUTIONS), dtypes, seeds, names, st.integers(0, 2**62))
+def test_any_value_of_any_stream(law, dtype, seed, name, index):
+    distribution, parameters = law
+    init = CLASSES[distribution](**parameters)
+    value = init((2**63 - 1,), seed=seed, name=name, dtype=dtype, index=index)
+    expected = reference.sample(
+        reference.FORMATS[dtype], distribution, parameters, seed, name, index
+    )
+    assert float(value) == float(expected)
+
+
+def test_tails_are_those_of_the_reference():
+    """The words of the largest and smallest of a million normals use the tail polynomials."""
+    for dtype in ("float32", "float64"):
+        values = ic.normal(1 << 20, seed=9, dtype=dtype)
+        fmt = reference.FORMATS[dtype]
+        parameters = {"mean": 0.0, "std": 1.0}
+        ends = np.concatenate([values.argsort()[:40], values.argsort()[-40:]])
+        assert np.abs(values[ends]).min() > 3.5
+        for i in ends.tolist():
+            expected = reference.sample(fmt, "normal", parameters, 9, None, i)
+            assert float(values[i]) == float(expected)
+
+
+def test_golden_hashes():
+    """Anyone's experiment depends on these bits; see tests/golden.py."""
+    assert golden.hashes() == json.loads(golden.FILE.read_text())
+
+
+@given(
+    st.lists(st.integers(0, 13), max_size=4).flatmap(
+        lambda shape: st.tuples(
+            st.just(tuple(shape)), basic_indices(tuple(shape), allow_newaxis=False)
+        )
+    ),
+    st.sampled_from(["uniform", "normal", "truncated_normal", "he_normal", "constant(2)"]),
+    dtypes,
+    st.integers(1, 4),
+)
+def test_index_is_slicing(shape_and_index, spec, dtype, threads):
+    shape, index = shape_and_index
+    if spec == "he_normal" and len(shape) < 2:
+        spec = "normal"
+    init = ic.get(spec)
+    whole = init(shape, seed=3, name="w", dtype=dtype)
+    part = init(shape, seed=3, name="w", dtype=dtype, index=index, num_threads=threads)
+    np.testing.assert_array_equal(part, whole[index], strict=True)
+
+
+@given(
+    st.sampled_from([(1 << 32) - 8, (1 << 34) - 8, (1 << 36) - 8, (1 << 62) - 8]),
+    st.sampled_from(["normal", "uniform"]),
+)
+def test_windows_far_into_a_huge_tensor(start, spec):
+    """Without the tensor: windows across 2^32 elements, 2^32 blocks, and far beyond."""
+    init = ic.get(spec)
+    window = init((2**63 - 1,), seed=1, index=np.s_[start : start + 16])
+    single = [init((2**63 - 1,), seed=1, index=start + i) for i in range(16)]
+    np.testing.assert_array_equal(window, np.array(single))
+    # the same elements as part of a row of a matrix
+    row, column = divmod(start, 2**20)
+    part = init((2**43 - 1, 2**20), seed=1, index=np.s_[row, column:])
+    np.testing.assert_array_equal(part, window[:8])
+
+
+@pytest.mark.parametrize("threads", [2, 3, 7])
+@pytest.mark.parametrize("spec", ["uniform", "normal", "truncated_normal", "constant(1)"])
+def test_threads_do_not_change_a_bit(spec, threads):
+    init = ic.get(spec)
+    shape = (3, 70_001)  # several work items, the last one ragged
+    one = init(shape, seed=5, num_threads=1)
+    np.testing.assert_array_equal(init(shape, seed=5, num_threads=threads), one)
+
+
+def test_same_seed_and_name_pair_the_schemes():
+    """All schemes of one name are made from the same words: scaled copies, not new draws."""
+    shape = (30, 50)
+    he = ic.he_normal(shape, seed=0, name="w").astype(np.float64)
+    xavier = ic.xavier_normal(shape, seed=0, name="w").astype(np.float64)
+    np.testing.assert_allclose(he / np.sqrt(2 / 30), xavier / np.sqrt(2 / 80), rtol=2e-7)
+
+
+@given(seeds, seeds, names, names)
+def test_streams_differ(seed, other_seed, name, other_name):
+    a = ic.uniform(64, seed=seed, name=name)
+    b = ic.uniform(64, seed=other_seed, name=other_name)
+    assert (a == b).all() == (seed == other_seed and name == other_name)
+
+
+def test_fresh_entropy_without_a_seed():
+    assert not (ic.normal(64) == ic.normal(64)).any()
+
+
+def test_seed_sequences():
+    sequence = np.random.SeedSequence(7)
+    key = int(sequence.generate_state(1, np.uint64)[0])
+    np.testing.assert_array_equal(ic.normal(9, seed=sequence), ic.normal(9, seed=key))
+    np.testing.assert_array_equal(ic.normal(9, seed=np.int32(7)), ic.normal(9, seed=7))
+
+
+def _with_isa(isa):
+    """Golden hashes in a process of its own, on one instruction set."""
+    code = "import golden, json; print(json.dumps(golden.hashes()))"
+    environment = {**os.environ, "INITCORE_ISA": isa}
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment,
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512", "neon"])
+def test_every_isa_gives_the_golden_hashes(isa):
+    run = _with_isa(isa)
+    if run.returncode:
+        assert f'the ISA "{isa}" is not available on this machine' in run.stderr
+        assert isa != "baseline"
+    else:
+        assert json.loads(run.stdout) == golden.hashes()
+
+
+def test_an_unknown_isa_is_an_error():
+    assert 'unknown ISA "sse9"' in _with_isa("sse9").stderr
+    with pytest.raises(ValueError, match="unknown ISA"):
+        ic.set_isa("sse9")
