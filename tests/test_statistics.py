@@ -8,12 +8,13 @@ that an error of that size is found.
 
 import math
 
-import initcore as ic
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+
+import initcore as ic
 
 ALPHA = 3e-10
 SAMPLES = 1 << 17
@@ -43,10 +44,7 @@ def draw(init, shape, layout, dtype, total=SAMPLES):
     """Draw `total` values or more: as many arrays of the shape as it takes, each under its own name."""
     arrays = -(-total // math.prod(shape))
     return np.concatenate(
-        [
-            init(shape, seed=11, name=f"w{i}", layout=layout, dtype=dtype).ravel()
-            for i in range(arrays)
-        ]
+        [init(shape, seed=11, name=f"w{i}", layout=layout, dtype=dtype).ravel() for i in range(arrays)]
     ).astype(np.float64)
 
 

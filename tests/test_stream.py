@@ -6,14 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-import golden
-import initcore as ic
 import numpy as np
 import pytest
-import reference
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import basic_indices
+
+import golden
+import initcore as ic
+import reference
 
 INF = float("inf")
 DISTRIBUTIONS = [
@@ -66,9 +67,7 @@ def test_any_value_of_any_stream(law, dtype, seed, name, index):
     distribution, parameters = law
     init = CLASSES[distribution](**parameters)
     value = init((2**63 - 1,), seed=seed, name=name, dtype=dtype, index=index)
-    expected = reference.sample(
-        reference.FORMATS[dtype], distribution, parameters, seed, name, index
-    )
+    expected = reference.sample(reference.FORMATS[dtype], distribution, parameters, seed, name, index)
     assert float(value) == float(expected)
 
 
@@ -92,9 +91,7 @@ def test_golden_hashes():
 
 @given(
     st.lists(st.integers(0, 13), max_size=4).flatmap(
-        lambda shape: st.tuples(
-            st.just(tuple(shape)), basic_indices(tuple(shape), allow_newaxis=False)
-        )
+        lambda shape: st.tuples(st.just(tuple(shape)), basic_indices(tuple(shape), allow_newaxis=False))
     ),
     st.sampled_from(["uniform", "normal", "truncated_normal", "he_normal", "constant(2)"]),
     dtypes,

@@ -34,9 +34,7 @@ def fit(name, f, low, high, degree, center, dtype):
     coefficients = mp.chebyfit(lambda t: f(center + t), [low - center, high - center], degree + 1)
     rounded = [dtype(c) for c in coefficients]
     grid = [low + (high - low) * mp.mpf(i) / 400 for i in range(401)]
-    error = max(
-        abs(mp.polyval([mp.mpf(float(c)) for c in rounded], x - center) / f(x) - 1) for x in grid
-    )
+    error = max(abs(mp.polyval([mp.mpf(float(c)) for c in rounded], x - center) / f(x) - 1) for x in grid)
     print(f"/// Relative error 2^{float(mp.log(error, 2)):.1f}")
     body = ", ".join(str(c) if dtype is np.float32 else repr(float(c)) for c in reversed(rounded))
     print(f"const {name}: [f{np.dtype(dtype).itemsize * 8}; {degree + 1}] = [{body}];\n")
@@ -70,7 +68,7 @@ if __name__ == "__main__":
     fit("LOG_F64", atanh_ratio, m(0), m("0.02945"), 7, m(0), f64)
     fit("CENTRAL_F64", quantile_ratio, m(0), m(5), 21, m("2.5"), f64)
     fit("TAIL_F64", tail, mp.sqrt(5), m(4), 20, m("3.125"), f64)
-    
+
     fit("FAR_TAIL_F64", tail, m(4), m("6.7"), 20, m("5.25"), f64)
     # Words reach w = 21.5 (float32) and 43.7 (float64); only truncation far in a tail goes on, to 2^-155 (w = 107).
     fit("FAR_TAIL_F32", tail, m("4.7"), m("9.5"), 7, m(7), f32)

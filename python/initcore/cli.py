@@ -68,7 +68,7 @@ def _layers(text: str) -> tuple[int, ...]:
     """Read widths: "256,256,10", "5x256", or both as in "2x256,10"."""
     widths: list[int] = []
     for part in text.split(","):
-        match = re.fullmatch(r"\s*(?:(\d+)\s*x\s*)?(\d+)\s*", part, re.ASCII)
+        match = re.fullmatch(r"\s*(?:(\d{1,3})\s*x\s*)?(\d+)\s*", part, re.ASCII)
         if match is None or not all(int(n) for n in match.groups(default="1")):
             raise argparse.ArgumentTypeError(
                 f"expected widths such as 256,256 or 5x256, got {text!r}"
@@ -150,7 +150,8 @@ def _parser() -> argparse.ArgumentParser:
         default="mnist",
         metavar="NAME|FILE",
         help=f"{', '.join(datasets.SOURCES)}, or a file: .csv (label in the last column) or .npz "
-        "(arrays x and y); a fifth of each class is kept for the test (default: mnist, 5000 of its digits)",
+        "(arrays x and y); a fifth of each class is kept for the test "
+        "(default: mnist, 5000 of its digits)",
     )
     add(
         "--init",
@@ -213,7 +214,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit status: 0; 2 after wrong input, which one line on standard error explains; 130 after Ctrl-C.
+        Exit status: 0; 2 after wrong input, which one line on standard error explains; 130 after
+        Ctrl-C.
     """
     try:
         args = _parser().parse_args(argv)

@@ -333,8 +333,8 @@ def _growth(forward: float, backward: float) -> str:
 def _gains(x: Array, activations: Sequence[Array], norms: Sequence[float]) -> tuple[float, float]:
     """Measure how signal and error signal grow from end to end.
 
-    The gradient of a weight, x^T dz, has about the norm |x| |dz|. Divided by the norm of the layer's input
-    it leaves that of the error signal dz, the quantity that the theory follows backward.
+    The gradient of a weight, x^T dz, has about the norm |x| |dz|. Divided by that of the layer's
+    input it leaves that of the error signal dz, the quantity that the theory follows backward.
     """
     inputs = [x, *activations[:-1]]
     first, last = (norms[i] / n if (n := _norm(inputs[i])) else 0.0 for i in (0, -1))

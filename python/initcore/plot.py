@@ -32,7 +32,7 @@ MAX_COLUMNS = 7
 
 
 def require() -> None:
-    """Raise the ImportError of a missing matplotlib now, before work whose result is to be drawn."""
+    """Raise the ImportError of a missing matplotlib now, before the work that is to be drawn."""
     try:
         import matplotlib as mpl  # noqa: F401
     except ImportError:
@@ -128,7 +128,7 @@ def activation_histograms(
     activations: Sequence[npt.ArrayLike] | Mapping[str, Sequence[npt.ArrayLike]],
     axes: npt.ArrayLike | None = None,
 ) -> AxesGrid:
-    """Draw how the activations of each layer are distributed: a row per network, a column per layer.
+    """Draw how each layer's activations are distributed: a row per network, a column per layer.
 
     The panels of a row share their scale, so that a collapse shows as a needle at zero and an
     explosion as needles that become broad. Each panel names the standard deviation.
@@ -186,8 +186,8 @@ def comparison_figures(results: Sequence[Result]) -> dict[str, Figure]:
     Returns
     -------
     dict of str to Figure
-        "cost": the cost curves; "activations": the histograms before the training. They belong to no
-        window, and pyplot does not know them.
+        "cost": the cost curves; "activations": the histograms before the training. They belong to
+        no window, and pyplot does not know them.
 
     Raises
     ------
