@@ -1,6 +1,6 @@
 """The dense core from Python beside NumPy: ``pytest benches/bench_nn.py``.
 
-The NumPy rows are the same computation in vectorised NumPy, with whatever BLAS it was built with on all cores.
+The NumPy rows are the same computation in vectorised NumPy, on all cores with the BLAS it was built with.
 """
 
 import itertools

@@ -1,7 +1,7 @@
 """Golden hashes of stream v1: SHA-256 over the little-endian bytes of sampled arrays.
 
-Values are interface: a hash that changes is a bug in the change. While v1 is a draft, ``python tests/golden.py``
-writes the file anew, and the CHANGELOG says so under "Value-breaking".
+Values are interface: a hash that changes is a bug in the change. While v1 is a draft,
+``python tests/golden.py`` writes the file anew, and the CHANGELOG says so under "Value-breaking".
 """
 
 import hashlib

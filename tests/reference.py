@@ -1,4 +1,4 @@
-"""Stream v1 in pure Python: the definition, written for reading. Slow, exact, and independent of the Rust code.
+"""Stream v1 in pure Python: the definition, written for reading. Slow, exact, independent of the Rust code.
 
 `sample(...)` gives one value as an exact number. Arithmetic is done in fractions and rounded after every
 operation the way IEEE 754 does, so nothing here depends on a floating-point unit.

@@ -1,9 +1,9 @@
 """Samples have the distribution that is promised.
 
-Seeds are fixed, so a test here fails only when the values change; the chance that freshly drawn correct values
-fail is ALPHA for each check, and under 1e-6 for the whole file (about 3000 checks). `DETECTABLE` is the relative
-error of a variance that the checks over SAMPLES values miss with probability below 1e-4; the last test shows
-that an error of that size is found.
+Seeds are fixed, so a test here fails only when the values change; the chance that freshly drawn correct
+values fail is ALPHA for each check, and under 1e-6 for the whole file (at most 2600 checks). `DETECTABLE` is
+the relative error of a variance that the checks over SAMPLES values miss with probability below 1e-4; the
+last test shows that an error of that size is found.
 """
 
 import math

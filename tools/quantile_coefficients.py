@@ -12,7 +12,7 @@ mp.mp.dps = 60
 
 
 def quantile_ratio(w: mp.mpf) -> mp.mpf:
-    """``sqrt(2) * erfinv(v) / v`` with ``w = -log(1 - v**2)``: even in v, analytic in w, ~ sqrt(w) far out."""
+    """``sqrt(2) * erfinv(v) / v`` with ``w = -log(1 - v**2)``: even in v, analytic in w."""
     if w < mp.mpf("1e-20"):
         return mp.sqrt(mp.pi / 2)
     v = mp.sqrt(-mp.expm1(-w))
@@ -70,6 +70,6 @@ if __name__ == "__main__":
     fit("TAIL_F64", tail, mp.sqrt(5), m(4), 20, m("3.125"), f64)
 
     fit("FAR_TAIL_F64", tail, m(4), m("6.7"), 20, m("5.25"), f64)
-    # Words reach w = 21.5 (float32) and 43.7 (float64); only truncation far in a tail goes on, to 2^-155 (w = 107).
+    # Words reach w = 21.5 (float32) and 43.7 (float64); only truncation far in a tail goes on, to 107.
     fit("FAR_TAIL_F32", tail, m("4.7"), m("9.5"), 7, m(7), f32)
     fit("EXTREME_TAIL_F64", tail, m("6.7"), m(11), 15, m("8.75"), f64)

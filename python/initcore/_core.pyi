@@ -61,9 +61,7 @@ class Normal(Initializer):
 
 @final
 class TruncatedNormal(Initializer):
-    def __new__(
-        cls, mean: float = 0.0, std: float = 1.0, low: float = -2.0, high: float = 2.0
-    ) -> Self: ...
+    def __new__(cls, mean: float = 0.0, std: float = 1.0, low: float = -2.0, high: float = 2.0) -> Self: ...
 
 @final
 class VarianceScaling(Initializer):

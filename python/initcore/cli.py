@@ -70,9 +70,7 @@ def _layers(text: str) -> tuple[int, ...]:
     for part in text.split(","):
         match = re.fullmatch(r"\s*(?:(\d{1,3})\s*x\s*)?(\d+)\s*", part, re.ASCII)
         if match is None or not all(int(n) for n in match.groups(default="1")):
-            raise argparse.ArgumentTypeError(
-                f"expected widths such as 256,256 or 5x256, got {text!r}"
-            )
+            raise argparse.ArgumentTypeError(f"expected widths such as 256,256 or 5x256, got {text!r}")
         widths += [int(match[2])] * int(match[1] or 1)
     return tuple(widths)
 

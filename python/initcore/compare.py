@@ -211,9 +211,7 @@ def runs(
         activations = tuple(net.activations(probe[0], num_threads=num_threads))
         _, gradients = net.loss_and_grad(*probe, loss=LOSS, num_threads=num_threads)
         norms = tuple(_gradient_norm(gradients, layer) for layer in range(len(sizes) - 1))
-        initial_loss, _ = net.evaluate(
-            data.x_train, data.y_train, loss=LOSS, num_threads=num_threads
-        )
+        initial_loss, _ = net.evaluate(data.x_train, data.y_train, loss=LOSS, num_threads=num_threads)
 
         began = time.perf_counter()
         history = net.fit(
@@ -325,9 +323,7 @@ def judge(
 
 
 def _growth(forward: float, backward: float) -> str:
-    return (
-        f"through the layers the signal is multiplied by {forward:.2g}, the error by {backward:.2g}"
-    )
+    return f"through the layers the signal is multiplied by {forward:.2g}, the error by {backward:.2g}"
 
 
 def _gains(x: Array, activations: Sequence[Array], norms: Sequence[float]) -> tuple[float, float]:

@@ -77,9 +77,7 @@ def _digits(_: int) -> tuple[Array, Array]:
 
 
 def _moons(seed: int) -> tuple[Array, Array]:
-    made: tuple[Array, Array] = _sklearn().make_moons(
-        POINTS, noise=0.15, random_state=_random(seed)
-    )
+    made: tuple[Array, Array] = _sklearn().make_moons(POINTS, noise=0.15, random_state=_random(seed))
     return made
 
 
@@ -161,9 +159,7 @@ def _read_csv(path: Path) -> tuple[Array, Array]:
     x = np.empty((len(lines), columns - 1))
     for values, (number, row) in zip(x, lines, strict=True):
         if len(row) != columns:
-            raise ValueError(
-                f"{path}, line {number}: expected {columns} columns as above, found {len(row)}"
-            )
+            raise ValueError(f"{path}, line {number}: expected {columns} columns as above, found {len(row)}")
         try:
             values[:] = [float(cell) for cell in row[:-1]]
         except ValueError as error:
@@ -238,9 +234,7 @@ def _prepare(name: str, x: Array, y: Array, seed: int) -> Dataset:
         raise ValueError(f"{name}: all samples are the same")
     finite = np.isfinite(x).reshape(len(x), -1).all(axis=1)
     if not finite.all():
-        raise ValueError(
-            f"{name}: sample {finite.argmin()} (from 0) has a value that is not finite"
-        )
+        raise ValueError(f"{name}: sample {finite.argmin()} (from 0) has a value that is not finite")
     classes, y = _classes(name, y)
     train, test = _split(y, seed)
 

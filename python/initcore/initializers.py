@@ -145,9 +145,7 @@ def ones(shape: Shape, **options: Unpack[Options]) -> Array:
 
 
 @_documented
-def uniform(
-    shape: Shape, *, low: float = 0.0, high: float = 1.0, **options: Unpack[Options]
-) -> Array:
+def uniform(shape: Shape, *, low: float = 0.0, high: float = 1.0, **options: Unpack[Options]) -> Array:
     """Draw from the uniform distribution on [low, high).
 
     Parameters
@@ -162,9 +160,7 @@ def uniform(
 
 
 @_documented
-def normal(
-    shape: Shape, *, mean: float = 0.0, std: float = 1.0, **options: Unpack[Options]
-) -> Array:
+def normal(shape: Shape, *, mean: float = 0.0, std: float = 1.0, **options: Unpack[Options]) -> Array:
     """Draw from the normal distribution, not truncated.
 
     Parameters
@@ -229,9 +225,7 @@ class FanScaledForRelu(Protocol):
         """Make an array."""
 
 
-_ROOTS: Mapping[str, VarianceScaling] = {
-    name: VarianceScaling(*law) for name, law in _core.schemes()
-}
+_ROOTS: Mapping[str, VarianceScaling] = {name: VarianceScaling(*law) for name, law in _core.schemes()}
 _FORMULAS = {"fan_in": "fan_in", "fan_out": "fan_out", "fan_avg": "((fan_in + fan_out) / 2)"}
 _FAMILIES = {
     "normal": "normal, not truncated",

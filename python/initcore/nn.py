@@ -458,7 +458,8 @@ class MLP:
                 history.epochs.append(row)
                 bar.set_postfix(loss=f"{row['loss']:.4g}")
                 bar.update()
-                return any([bool(callback(row)) for callback in callbacks])
+                answers = [callback(row) for callback in callbacks]  # every callback is called
+                return any(answers)
 
             self._core.fit(
                 x, t, loss, optimizer, batch_size, epochs, shuffle, seed, validation, on_epoch, num_threads
@@ -555,7 +556,5 @@ def dense_backward(
         `dy` does not have the shape of the output.
     """
     dy = _matrix(dy, cache.w.dtype, "dy")
-    dx, dw, db = _core.dense_backward(
-        dy, cache.x, cache.w, cache.z, cache.y, cache.activation, num_threads
-    )
+    dx, dw, db = _core.dense_backward(dy, cache.x, cache.w, cache.z, cache.y, cache.activation, num_threads)
     return dx, dw, None if cache.b is None else db

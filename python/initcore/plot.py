@@ -107,19 +107,21 @@ def cost_curves(
     if judged:
         ax.axhline(judged[0].guess_loss, color="black", linestyle=":", label="guessing", zorder=3)
         healthy = sum(result.verdict == "healthy" for result in judged)
-        ax.set_title(f"{healthy} of {len(judged)} initializations train this network", loc="left")
+        ax.set_title(f"{healthy} of {len(judged)} initializations train this network", loc="left", pad=12)
     ax.set_yscale("log")
-    ax.set_ylim(*ax.get_ylim())  # fixed: the crosses go to its top
+    if crosses:  # at the top, above everything that is finite
+        low, high = ax.get_ylim()
+        ax.set_ylim(low, high * (high / low) ** 0.1)
     top = ax.get_ylim()[1]
     for epoch, last, color in crosses:
         ax.plot(*_columns([*last, (epoch, top)]), linestyle="--", color=color, linewidth=2)
-        ax.plot(epoch, top, "X", color=color, markersize=13, clip_on=False, zorder=4)
+        ax.plot(epoch, top, "X", color=color, markersize=11, clip_on=False, zorder=4)
     ax.set_xlabel("epoch")
     ax.set_ylabel("training loss" + (" (dashed: validation)" if validation else ""))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     if histories:
         title = "cross: diverged" if crosses else None
-        ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False, title=title)
+        ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False, title=title, alignment="left")
     _tidy(ax)
     return ax
 
