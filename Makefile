@@ -35,7 +35,7 @@ check: $(VENV)/with-dev  ## Format, lints, types and stubs; warnings are errors
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy --strict
-	$(BIN)/stubtest initcore
+	$(BIN)/stubtest --mypy-config-file pyproject.toml initcore
 
 bench: $(VENV)/with-bench  ## Run the Rust and the Python benchmarks
 	cargo bench

@@ -7,9 +7,12 @@ pub enum Error {
     /// An argument is outside what the function accepts: says what was given and what was expected.
     #[error("{0}")]
     Invalid(String),
-    /// An array of this many elements cannot be addressed on this machine.
+    /// An array of this many elements cannot be addressed.
     #[error("{0}")]
     TooLarge(String),
+    /// There is not enough memory.
+    #[error("{0}")]
+    OutOfMemory(String),
     /// The caller's stop function asked for an end; everything written so far is undefined.
     #[error("interrupted")]
     Interrupted,

@@ -168,7 +168,6 @@ NPZ = {
 
 
 @pytest.mark.parametrize("case", NPZ)
-@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
 def test_an_npz_that_does_not_fit_is_refused(tmp_path, case):
     arrays, message = NPZ[case]
     path = tmp_path / "bad.npz"
@@ -188,7 +187,7 @@ def test_what_is_no_npz_is_refused(tmp_path, content):
 
 def test_pickles_are_not_loaded(tmp_path):
     np.savez(tmp_path / "objects.npz", x=np.array([[print], [print]], dtype=object), y=[0, 1])
-    with pytest.raises(ValueError, match="not an .npz file|Object arrays"):
+    with pytest.raises(ValueError, match=r"objects\.npz: Object arrays cannot be loaded"):
         datasets.load(str(tmp_path / "objects.npz"))
 
 

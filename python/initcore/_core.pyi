@@ -3,6 +3,7 @@ from typing import Any, Self, SupportsIndex, final
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import disjoint_base
 
 from .initializers import Array, Index, Shape
 
@@ -28,6 +29,7 @@ __all__ = [
     "version",
 ]
 
+@disjoint_base
 class Initializer:
     def __call__(
         self,
@@ -61,7 +63,7 @@ class Normal(Initializer):
 
 @final
 class TruncatedNormal(Initializer):
-    def __new__(cls, mean: float = 0.0, std: float = 1.0, low: float = -2.0, high: float = 2.0) -> Self: ...
+    def __new__(cls, mean: float = 0.0, std: float = 1.0, low: float = ..., high: float = 2.0) -> Self: ...
 
 @final
 class VarianceScaling(Initializer):
@@ -106,7 +108,7 @@ class Mlp:
         num_threads: int | None,
     ) -> None: ...
 
-def check_optimizer(object: object) -> None: ...
+def check_optimizer(optimizer: object) -> None: ...
 def dense_backward(
     dy: Array,
     x: Array,

@@ -130,15 +130,20 @@ SOURCES: Mapping[str, Callable[[int], tuple[Array, Array]]] = MappingProxyType(
 
 
 def _read_npz(path: Path) -> tuple[Array, Array]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            names = {key: next((k for k in (key, key.upper()) if k in file), "") for key in "xy"}
-            if not all(names.values()):
-                found = ", ".join(file.files) or "none"
+    with path.open("rb") as file:
+        if not zipfile.is_zipfile(file):
+            raise ValueError(f"{path}: not an .npz file")
+        file.seek(0)
+        with np.load(file, allow_pickle=False) as arrays:
+            names = [next((n for n in (key, key.upper()) if n in arrays), None) for key in "xy"]
+            if None in names:
+                found = ", ".join(arrays.files) or "none"
                 raise ValueError(f"{path}: expected arrays named x and y, found {found}")
-            return file[names["x"]], file[names["y"]]
-    except (zipfile.BadZipFile, EOFError, TypeError, AttributeError):
-        raise ValueError(f"{path}: not an .npz file") from None
+            try:
+                x, y = (arrays[name] for name in names)
+            except (ValueError, zipfile.BadZipFile) as error:  # Python objects, damage
+                raise ValueError(f"{path}: {error}") from None
+    return x, y
 
 
 def _read_csv(path: Path) -> tuple[Array, Array]:
@@ -229,7 +234,8 @@ def _prepare(name: str, x: Array, y: Array, seed: int) -> Dataset:
         )
     if not np.issubdtype(x.dtype, np.number) or np.iscomplexobj(x):
         raise ValueError(f"{name}: expected x to hold real numbers, got {x.dtype}")
-    x = x.astype(np.float64)
+    with np.errstate(over="ignore"):  # of wider numbers
+        x = x.astype(np.float64)
     if (x == x[0]).all():
         raise ValueError(f"{name}: all samples are the same")
     finite = np.isfinite(x).reshape(len(x), -1).all(axis=1)
@@ -239,9 +245,10 @@ def _prepare(name: str, x: Array, y: Array, seed: int) -> Dataset:
     train, test = _split(y, seed)
 
     axis = 0 if x.ndim == 2 else None  # a table by columns, images as a whole
-    mean, std = x[train].mean(axis=axis), x[train].std(axis=axis)
-    # A constant feature says nothing: it becomes 0.
-    x = ((x - mean) / np.where(std > 0, std, 1.0)).astype(np.float32).reshape(len(x), -1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, std = x[train].mean(axis=axis), x[train].std(axis=axis)
+        # A constant feature says nothing: it becomes 0.
+        x = ((x - mean) / np.where(std > 0, std, 1.0)).astype(np.float32).reshape(len(x), -1)
     if not np.isfinite(x).all():
         raise ValueError(f"{name}: the values of x are too large to standardise")
     return Dataset(name, x[train], y[train], x[test], y[test], classes)

@@ -9,9 +9,8 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
+from types import EllipsisType, MappingProxyType
 from typing import (
-    TYPE_CHECKING,
     Any,
     Protocol,
     SupportsIndex,
@@ -27,12 +26,9 @@ import numpy.typing as npt
 from . import _core
 from ._core import Constant, Initializer, Normal, TruncatedNormal, Uniform, VarianceScaling
 
-if TYPE_CHECKING:
-    from types import EllipsisType
-
 Shape: TypeAlias = SupportsIndex | Sequence[SupportsIndex]
-IndexItem: TypeAlias = "SupportsIndex | slice | EllipsisType"
-Index: TypeAlias = "IndexItem | tuple[IndexItem, ...]"
+IndexItem: TypeAlias = SupportsIndex | slice | EllipsisType
+Index: TypeAlias = IndexItem | tuple[IndexItem, ...]
 Array: TypeAlias = npt.NDArray[np.floating[Any]]
 
 

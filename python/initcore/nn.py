@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
@@ -212,7 +213,7 @@ class MLP:
         seed: int | np.random.SeedSequence | None = None,
         dtype: npt.DTypeLike = np.float32,
     ) -> None:
-        sizes = [int(n) if n == int(n) else n for n in sizes]
+        sizes = [operator.index(n) for n in sizes]
         if any(n < 1 for n in sizes):
             msg = f"sizes must be the inputs and at least one layer, each 1 or more; got {sizes}"
             raise ValueError(msg)

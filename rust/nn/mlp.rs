@@ -54,7 +54,7 @@ impl<T: Real> Workspace<T> {
     /// Room for batches of up to `capacity` rows through `mlp`, with gradients.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] when there is not enough memory.
+    /// [`Error::OutOfMemory`] when there is not enough memory.
     pub fn new(mlp: &Mlp<T>, capacity: usize) -> Result<Self> {
         let widest = mlp.sizes[1..].iter().copied().max().unwrap_or(0);
         Ok(Self {
@@ -102,7 +102,7 @@ impl<T: Real> Mlp<T> {
     ///
     /// # Errors
     /// [`Error::Invalid`] when there are fewer than two sizes, a size is zero or an activation's parameter
-    /// unusable; [`Error::TooLarge`] when the parameters do not fit into memory.
+    /// unusable; [`Error::OutOfMemory`] when the parameters do not fit into memory.
     pub fn new(
         sizes: &[usize],
         activation: Activation,
@@ -307,7 +307,7 @@ impl<T: Real> Mlp<T> {
     /// The outputs `(rows, outputs)` for `x: (rows, inputs)`, in memory for few rows at a time.
     ///
     /// # Errors
-    /// As [`Mlp::forward`], and [`Error::TooLarge`] when there is not enough memory.
+    /// As [`Mlp::forward`], and [`Error::OutOfMemory`] when there is not enough memory.
     pub fn predict(&self, x: &[T], rows: usize, run: Run<'_>) -> Result<Vec<T>> {
         check_shape("x", x.len(), rows, self.inputs())?;
         let mut outputs = zeros(area(rows, self.outputs())?)?;

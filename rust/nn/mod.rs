@@ -82,12 +82,12 @@ fn vectorized<R>(body: impl FnOnce() -> R) -> Result<R> {
     dispatch::run(Vectorized(body))
 }
 
-/// `len` zeros, or [`Error::TooLarge`] where the allocator would have aborted.
+/// `len` zeros, or [`Error::OutOfMemory`] where the allocator would have aborted.
 fn zeros<T: real::Real>(len: usize) -> Result<Vec<T>> {
     let mut buffer = Vec::new();
     buffer
         .try_reserve_exact(len)
-        .map_err(|_| Error::TooLarge(format!("cannot allocate an array of {len} elements")))?;
+        .map_err(|_| Error::OutOfMemory(format!("cannot allocate an array of {len} elements")))?;
     buffer.resize(len, T::zero());
     Ok(buffer)
 }

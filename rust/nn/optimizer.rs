@@ -133,7 +133,7 @@ impl<T: Real> State<T> {
     /// The state before the first step, for `len` parameters.
     ///
     /// # Errors
-    /// Those of [`Optimizer::check`]; [`crate::Error::TooLarge`] when there is not enough memory.
+    /// Those of [`Optimizer::check`]; [`crate::Error::OutOfMemory`] when there is not enough memory.
     pub fn new(optimizer: Optimizer, len: usize) -> Result<Self> {
         optimizer.check()?;
         let (square, mean, momentum) = match optimizer {

@@ -280,8 +280,8 @@ fn optimizer(object: &Bound<'_, PyAny>) -> PyResult<Optimizer> {
 
 /// Checks the hyperparameters of an optimizer object.
 #[pyfunction]
-pub fn check_optimizer(object: &Bound<'_, PyAny>) -> PyResult<()> {
-    optimizer(object).map(|_| ())
+pub fn check_optimizer(optimizer: &Bound<'_, PyAny>) -> PyResult<()> {
+    self::optimizer(optimizer).map(|_| ())
 }
 
 /// One entry of the history.
