@@ -181,7 +181,7 @@ def test_an_npz_that_does_not_fit_is_refused(tmp_path, case):
 def test_what_is_no_npz_is_refused(tmp_path, content):
     path = tmp_path / "bad.npz"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="bad.npz: not an .npz file"):
+    with pytest.raises(ValueError, match=r"bad\.npz: not an \.npz file"):
         datasets.load(str(path))
 
 
@@ -205,7 +205,7 @@ def test_an_unknown_name_lists_the_known_ones(name):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="there is no file .*nowhere.csv"):
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*nowhere\.csv"):
         datasets.load(str(tmp_path / "nowhere.csv"))
 
 

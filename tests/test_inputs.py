@@ -5,6 +5,8 @@ import inspect
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -124,7 +126,7 @@ BAD = [
     ),
     # threads
     (lambda: ic.normal(3, num_threads=0), ValueError, "num_threads must be from 1"),
-    (lambda: ic.normal(3, num_threads=-1), (ValueError, OverflowError), "negative"),
+    (lambda: ic.normal(3, num_threads=-1), ValueError, "num_threads must be from 1 to 1024, got -1"),
     (lambda: ic.normal(3, num_threads=10**6), ValueError, "num_threads must be from 1"),
     (lambda: ic.set_num_threads(0), ValueError, "num_threads must be from 1"),
 ]
@@ -267,6 +269,7 @@ def test_every_function_documents_its_keywords():
             ), (name, parameter)
 
 
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signals to threads here")
 def test_ctrl_c_ends_a_long_fill():
     out = np.empty(1 << 28, np.float32)
     main = threading.main_thread().ident
@@ -332,23 +335,20 @@ def test_many_threads_at_once_and_one_buffer_is_not_shared():
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_has_threads_of_its_own():
-    """The parent's pool is not there in the child: it must make its own instead of waiting for ever."""
-    expected = ic.normal(300_000, seed=4, num_threads=3)
-    for _ in range(5):
-        child = os.fork()
-        if child == 0:
-            same = (ic.normal(300_000, seed=4, num_threads=3) == expected).all()
-            os._exit(0 if same else 1)
-        deadline = time.monotonic() + 20
-        while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):
-            if time.monotonic() > deadline:
-                os.kill(child, signal.SIGKILL)
-                os.waitpid(child, 0)
-                pytest.fail("the child hangs")
-            time.sleep(0.005)
-        assert ended[1] == 0
+    """The parent's pool is not there in the child, which must make its own instead of waiting for ever.
+
+    In a process of its own: other packages loaded here may not survive a fork.
+    """
+    code = """if True:
+        import os, initcore as ic
+        expected = ic.normal(300_000, seed=4, num_threads=3)
+        for _ in range(20):
+            if (child := os.fork()) == 0:
+                os._exit(int((ic.normal(300_000, seed=4, num_threads=3) != expected).any()))
+            assert os.waitpid(child, 0)[1] == 0
+    """
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=60)
 
 
 def test_configuration(capsys):

@@ -702,6 +702,8 @@ def interrupted(net, x, t, **options):
         sent.append(time.perf_counter())
         os.kill(os.getpid(), signal.SIGINT)
 
+    # A process started in the background ignores the signal until told otherwise.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     timer = threading.Timer(0.2, send)
     timer.start()
     try:
@@ -714,6 +716,7 @@ def interrupted(net, x, t, **options):
     finally:
         timer.cancel()
         timer.join()
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="os.kill sends no Ctrl-C there")

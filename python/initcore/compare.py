@@ -52,6 +52,8 @@ EXPLODES = 5.0
 VANISHES = 0.01
 # Training has worked when this share of the loss of guessing is left.
 LEARNED = 0.25
+# Training has not begun to work when this share is left.
+STUCK = 0.9
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,11 @@ class Result:
     def activation_std(self) -> tuple[float, ...]:
         """Standard deviation of each layer's activations, over samples and units."""
         return tuple(map(_std, self.activations))
+
+    @property
+    def trains(self) -> bool:
+        """Whether the verdict is healthy and the loss fell below that of guessing."""
+        return self.verdict == "healthy" and self.loss < STUCK * self.guess_loss
 
     @property
     def gradient_ratio(self) -> float:
@@ -317,8 +324,9 @@ def judge(
         return "exploding", f"{growth}; {fall}"
     if min(forward_gain, backward_gain) < VANISHES and loss > LEARNED * guess_loss:
         return "vanishing", f"{growth}; {fall}"
-    slow = loss > 0.9 * guess_loss
-    hint = "; the signals are not why: try more epochs or another learning rate" if slow else ""
+    hint = ""
+    if loss > STUCK * guess_loss:
+        hint = "; more epochs or another learning rate may help"
     return "healthy", f"{growth}; {fall}{hint}"
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import operator
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, SupportsIndex, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -142,7 +143,7 @@ class History(Mapping[str, list[Any]]):
             raise KeyError(name)
         return [row[name] for row in self.epochs]
 
-    def __iter__(self) -> Any:  # noqa: ANN401
+    def __iter__(self) -> Any:
         return iter(self.NAMES)
 
     def __len__(self) -> int:
@@ -155,12 +156,17 @@ class History(Mapping[str, list[Any]]):
 
 
 def _float_array(x: npt.ArrayLike, dtype: np.dtype[Any], what: str) -> Array:
-    """Give a C-contiguous copy or view of real numbers in `dtype`."""
+    """Give aligned, C-contiguous real numbers in `dtype`; a copy only where `x` is something else."""
     array = np.asarray(x)
     if array.dtype.kind not in "fiub":
         msg = f"{what} must hold real numbers, got dtype {array.dtype}"
         raise TypeError(msg)
-    return np.ascontiguousarray(array, dtype=dtype)
+    with np.errstate(over="ignore"):
+        converted = np.require(array, dtype, ["C", "A"])
+    if array.dtype.itemsize > dtype.itemsize and (np.isinf(converted) & np.isfinite(array)).any():
+        msg = f"{what} has values that do not fit {dtype}"
+        raise ValueError(msg)
+    return converted
 
 
 def _matrix(x: npt.ArrayLike, dtype: np.dtype[Any], what: str) -> Array:
@@ -171,6 +177,20 @@ def _matrix(x: npt.ArrayLike, dtype: np.dtype[Any], what: str) -> Array:
     return array
 
 
+def _integer(value: SupportsIndex, what: str, low: int, high: int = 2**63) -> int:
+    """Check that `value` is an integer in [low, high)."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        msg = f"{what} must be an integer, got {value!r}"
+        raise TypeError(msg) from None
+    if not low <= number < high:
+        expected = f"at least {low}" if high == 2**63 else f"in [{low}, 2**{high.bit_length() - 1})"
+        msg = f"{what} must be {expected}, got {number}"
+        raise ValueError(msg)
+    return number
+
+
 class MLP:
     """A multilayer perceptron: ``y = f(x @ W + b)``, layer after layer.
 
@@ -179,16 +199,16 @@ class MLP:
     sizes : sequence of int
         Inputs, then the width of every layer: ``[784, 256, 10]`` has two layers.
     activation, output_activation : str
-        "linear", "relu", "leaky_relu", "leaky_relu(0.2)", "tanh" or "sigmoid": of all layers but the last, and
-        of the last. The cross-entropy losses take logits, that is a linear output.
+        "linear", "relu", "leaky_relu", "leaky_relu(0.2)", "tanh" or "sigmoid": of all layers but the last,
+        and of the last. The cross-entropy losses take logits, that is a linear output.
     init : str or Initializer
         For the weights; see `get`. Biases begin at zero.
     bias : bool
         Whether the layers have one.
     seed : int, numpy.random.SeedSequence or None
         Weights are drawn under this seed and their own names.
-    dtype : dtype
-        float32 or float64.
+    dtype : dtype, optional
+        float32 (the default) or float64.
 
     Raises
     ------
@@ -211,18 +231,15 @@ class MLP:
         init: str | Initializer = "he_normal",
         bias: bool = True,
         seed: int | np.random.SeedSequence | None = None,
-        dtype: npt.DTypeLike = np.float32,
+        dtype: npt.DTypeLike | None = None,
     ) -> None:
-        sizes = [operator.index(n) for n in sizes]
-        if any(n < 1 for n in sizes):
-            msg = f"sizes must be the inputs and at least one layer, each 1 or more; got {sizes}"
-            raise ValueError(msg)
+        sizes = [_integer(n, "each of sizes", 1) for n in sizes]
         self.sizes = tuple(sizes)
         self.activation = activation
         self.output_activation = output_activation
         self.init = get(init)
         self.bias = bias
-        self.dtype = np.dtype(dtype)
+        self.dtype = np.dtype(np.float32 if dtype is None else dtype)
         self._core = _core.Mlp(sizes, activation, output_activation, bias, self.dtype)
         if seed is None:
             seed = np.random.SeedSequence()
@@ -255,7 +272,7 @@ class MLP:
         self.set_parameters(state["_core"])
 
     def parameters(self) -> dict[str, Array]:
-        """Return copies of the parameters: "layers.0.weight" (fan_in, fan_out), "layers.0.bias" (fan_out,), ..."""
+        """Return copies of the parameters: "layers.0.weight" (fan_in, fan_out), "layers.0.bias", ..."""
         return self._core.parameters()
 
     def set_parameters(self, mapping: Mapping[str, npt.ArrayLike]) -> None:
@@ -326,21 +343,32 @@ class MLP:
         threshold = 0.5 if self.output_activation == "sigmoid" else 0.0
         return np.asarray(y[:, 0] > threshold, np.int64)
 
-    def _targets(self, t: npt.ArrayLike, loss: str) -> npt.NDArray[Any]:
-        """Give int64 labels (rows,) for the softmax loss, or values (rows, outputs)."""
-        array = np.asarray(t)
-        outputs = self.sizes[-1]
-        if array.ndim == 1 and loss == "softmax_cross_entropy":
-            if array.dtype.kind not in "iu":
-                msg = f"labels must be integers, got dtype {array.dtype}"
-                raise TypeError(msg)
-            return np.ascontiguousarray(array, np.int64)
-        if array.ndim == 1 and outputs == 1:
-            array = array[:, None]
-        if array.ndim != 2 or array.shape[1] != outputs:
-            msg = f"targets must have shape (rows, {outputs}) for {loss}, got {array.shape}"
+    def _samples(
+        self, x: npt.ArrayLike, t: npt.ArrayLike, loss: str, where: str = ""
+    ) -> tuple[Array, npt.NDArray[Any]]:
+        """Give inputs (rows, inputs), and int64 labels (rows,) or target values (rows, outputs)."""
+        _, losses = _core.nn_names()
+        if loss not in losses:
+            msg = f"unknown loss {loss!r}: expected one of {', '.join(losses)}"
             raise ValueError(msg)
-        return _float_array(array, self.dtype, "targets")
+        x = _matrix(x, self.dtype, f"{where}x")
+        array = np.asarray(t)
+        rows, outputs = len(x), self.sizes[-1]
+        if loss == "softmax_cross_entropy" and array.ndim == 1:
+            if array.dtype.kind not in "iu":
+                msg = f"{where}labels must be integers, got dtype {array.dtype}"
+                raise TypeError(msg)
+            expected: tuple[int, ...] = (rows,)
+            labels = np.require(array, np.int64, ["C", "A"])
+        else:
+            if array.ndim == 1 and outputs == 1:
+                array = array[:, None]
+            expected = (rows, outputs)
+            labels = None
+        if array.shape != expected:
+            msg = f"{where}targets must have shape {expected} for {loss}, got {array.shape}"
+            raise ValueError(msg)
+        return x, _float_array(array, self.dtype, f"{where}targets") if labels is None else labels
 
     def loss_and_grad(
         self, x: npt.ArrayLike, t: npt.ArrayLike, *, loss: str, num_threads: int | None = None
@@ -353,11 +381,11 @@ class MLP:
             Finite numbers.
         t : array_like
             Targets: integer labels (batch,) or probabilities (batch, outputs) for "softmax_cross_entropy";
-            probabilities (batch, outputs) for "binary_cross_entropy"; numbers (batch, outputs) for "mse". With one
-            output, (batch,) will do.
+            probabilities (batch, outputs) for "binary_cross_entropy"; numbers (batch, outputs) for "mse".
+            With one output, (batch,) will do.
         loss : {"mse", "binary_cross_entropy", "softmax_cross_entropy"}
-            Means as in PyTorch: over all elements, and over the rows for the softmax. The cross-entropies take
-            logits.
+            Means as in PyTorch: over all elements, and over the rows for the softmax. The cross-entropies
+            take logits.
         num_threads : int, optional
             At most this many.
 
@@ -374,14 +402,14 @@ class MLP:
         TypeError
             Labels are not integers.
         """
-        x, t = _matrix(x, self.dtype, "x"), self._targets(t, loss)
+        x, t = self._samples(x, t, loss)
         return self._core.loss_and_grad(x, t, loss, num_threads)
 
     def evaluate(
         self, x: npt.ArrayLike, t: npt.ArrayLike, *, loss: str, num_threads: int | None = None
     ) -> tuple[float, float | None]:
         """Compute loss and accuracy (None for "mse"); see `loss_and_grad`."""
-        x, t = _matrix(x, self.dtype, "x"), self._targets(t, loss)
+        x, t = self._samples(x, t, loss)
         return self._core.evaluate(x, t, loss, num_threads)
 
     def fit(
@@ -445,26 +473,37 @@ class MLP:
         if not isinstance(optimizer, _Optimizer):
             msg = f"optimizer must be an SGD, RMSProp or Adam, got {type(optimizer).__name__}"
             raise TypeError(msg)
+        callbacks = tuple(callbacks)
+        for callback in callbacks:
+            if not callable(callback):
+                msg = f"callbacks must be callable, got {callback!r}"
+                raise TypeError(msg)
+        batch_size, epochs = _integer(batch_size, "batch_size", 1), _integer(epochs, "epochs", 0)
+        seed = _integer(seed, "seed", 0, 2**64)
         validation = None
         if validation_data is not None:
-            xv, tv = validation_data
-            validation = _matrix(xv, self.dtype, "x"), self._targets(tv, loss)
-        x, t = _matrix(x, self.dtype, "x"), self._targets(t, loss)
-        callbacks = tuple(callbacks)
+            validation = self._samples(*validation_data, loss, "validation ")
+        x, t = self._samples(x, t, loss)
         history = History()
-        hidden = None if progress is None else not progress
-        with tqdm(total=epochs, unit="epoch", disable=hidden, leave=False) as bar:
+        # No bar at all where none is shown: even a hidden one takes tqdm's global lock.
+        shown = sys.stderr.isatty() if progress is None else progress
+        bar = tqdm(total=epochs, unit="epoch", leave=False) if shown else None
 
-            def on_epoch(row: dict[str, Any]) -> bool:
-                history.epochs.append(row)
+        def on_epoch(row: dict[str, Any]) -> bool:
+            history.epochs.append(row)
+            if bar is not None:
                 bar.set_postfix(loss=f"{row['loss']:.4g}")
                 bar.update()
-                answers = [callback(row) for callback in callbacks]  # every callback is called
-                return any(answers)
+            answers = [callback(row) for callback in callbacks]  # every callback is called
+            return any(answers)
 
+        try:
             self._core.fit(
                 x, t, loss, optimizer, batch_size, epochs, shuffle, seed, validation, on_epoch, num_threads
             )  # fmt: skip
+        finally:
+            if bar is not None:
+                bar.close()
         return history
 
 

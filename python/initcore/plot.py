@@ -82,6 +82,7 @@ def cost_curves(
         from matplotlib import pyplot as plt
 
         _, ax = plt.subplots(figsize=(7.5, 4.2), layout="constrained")
+    ax.set_yscale("log")
     crosses = []
     for i, (label, history) in enumerate(histories):
         curve = list(enumerate(history["loss"], start=1))
@@ -106,9 +107,8 @@ def cost_curves(
             ax.plot(*_columns([p for p in curve if _is_drawable(p[1])]), "--", color=color)
     if judged:
         ax.axhline(judged[0].guess_loss, color="black", linestyle=":", label="guessing", zorder=3)
-        healthy = sum(result.verdict == "healthy" for result in judged)
-        ax.set_title(f"{healthy} of {len(judged)} initializations train this network", loc="left", pad=12)
-    ax.set_yscale("log")
+        trained = sum(result.trains for result in judged)
+        ax.set_title(f"{trained} of {len(judged)} initializations train this network", loc="left", pad=12)
     if crosses:  # at the top, above everything that is finite
         low, high = ax.get_ylim()
         ax.set_ylim(low, high * (high / low) ** 0.1)
@@ -220,16 +220,18 @@ def _histogram_row(panels: AxesGrid, name: str, layers: list[npt.NDArray[np.floa
     margin = 0.05 * (high - low)
     edges = np.linspace(low - margin, high + margin, 42)
     for ax, values, layer in zip(panels, finite, chosen, strict=False):
-        counts, _ = np.histogram(values, edges)
-        ax.stairs(counts / max(1, layers[layer].size), edges, fill=True, color=COLORS[0])
         # A logarithm, or the zeros of a relu would leave nothing to see of the other half.
         ax.set_yscale("log")
         ax.set_ylim(1e-4, 2)
+        counts, _ = np.histogram(values, edges)
+        ax.stairs(counts / max(1, layers[layer].size), edges, fill=True, color=COLORS[0])
         ax.set_xlim(edges[0], edges[-1])
         ax.locator_params(axis="x", nbins=3)
         ax.xaxis.set_major_formatter(lambda value, _: f"{value:.3g}".replace("e+0", "e"))
         ax.set_yticks([1e-4, 1e-2, 1] if ax is panels[0] else [])
         ax.set_yticks([], minor=True)
+        if not values.size:
+            ax.text(0.5, 0.5, "not finite", transform=ax.transAxes, ha="center", fontsize=8)
         with np.errstate(all="ignore"):
             std = layers[layer].std()
         ax.set_title(f"std {std:.2g}", loc="right", fontsize=8)
@@ -252,7 +254,7 @@ def _chosen(layers: int, columns: int) -> list[int]:
 
 def _tidy(ax: Axes) -> None:
     ax.spines[["top", "right"]].set_visible(False)
-    ax.tick_params(labelsize=8)
+    ax.tick_params(which="both", labelsize=8)
 
 
 def _is_drawable(value: float | None) -> bool:

@@ -136,6 +136,14 @@ impl<T: Real> State<T> {
     /// Those of [`Optimizer::check`]; [`crate::Error::OutOfMemory`] when there is not enough memory.
     pub fn new(optimizer: Optimizer, len: usize) -> Result<Self> {
         optimizer.check()?;
+        let (Sgd { lr, momentum, weight_decay, .. }
+        | RmsProp { lr, momentum, weight_decay, .. }
+        | Adam { lr, beta1: momentum, weight_decay, .. }) = optimizer;
+        for (name, value) in [("lr", lr), ("momentum", momentum), ("weight_decay", weight_decay)] {
+            if !T::narrow(value).is_finite() {
+                return invalid!("{name} = {value:e} does not fit {}", T::NAME);
+            }
+        }
         let (square, mean, momentum) = match optimizer {
             Sgd { momentum, .. } => (false, false, momentum > 0.0),
             RmsProp { momentum, centered, .. } => (true, centered, momentum > 0.0),

@@ -200,7 +200,10 @@ pub fn fit<T: Real>(
     let &FitConfig { loss, batch_size, .. } = config;
     data.check(mlp, loss)?;
     if let Some(validation) = validation {
-        validation.check(mlp, loss)?;
+        validation.check(mlp, loss).map_err(|error| match error {
+            Error::Invalid(message) => Error::Invalid(format!("validation data: {message}")),
+            other => other,
+        })?;
     }
     if batch_size == 0 {
         return invalid!("batch_size must be at least 1, got 0");

@@ -8,7 +8,7 @@ use pyo3::exceptions::{PyKeyboardInterrupt, PyMemoryError, PyRuntimeError, PyVal
 use pyo3::prelude::*;
 
 use crate::error::Error;
-use crate::parallel::Stop;
+use crate::parallel::{MAX_THREADS, Stop, check_num_threads};
 
 /// How often pending signals are looked at; asking costs the interpreter's lock.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(20);
@@ -20,6 +20,17 @@ impl From<Error> for PyErr {
             Error::OutOfMemory(message) => PyMemoryError::new_err(message),
             Error::Interrupted => PyKeyboardInterrupt::new_err(()),
         }
+    }
+}
+
+/// The number of threads to use, from a keyword argument.
+pub fn threads(requested: Option<i64>) -> PyResult<usize> {
+    match requested.map(usize::try_from).transpose() {
+        Ok(requested) => Ok(check_num_threads(requested)?),
+        Err(_) => Err(PyValueError::new_err(format!(
+            "num_threads must be from 1 to {MAX_THREADS}, got {}",
+            requested.unwrap_or_default()
+        ))),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use pyo3::prelude::*;
 
+use super::call::threads;
 use crate::dispatch::Isa;
 use crate::error::Result;
 use crate::{parallel, stream};
@@ -38,6 +39,6 @@ pub fn get_num_threads() -> Result<usize> {
 
 /// Sets the default number of threads of this process.
 #[pyfunction]
-pub fn set_num_threads(n: usize) -> Result<()> {
-    parallel::set_num_threads(n)
+pub fn set_num_threads(n: i64) -> PyResult<()> {
+    Ok(parallel::set_num_threads(threads(Some(n))?)?)
 }

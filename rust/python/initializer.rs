@@ -8,13 +8,12 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple, PyType};
 
 use super::array::{Dtype, empty, writable};
-use super::call::detached;
+use super::call::{detached, threads};
 use super::index::{Shape, region};
 use crate::distribution::Distribution;
 use crate::fans::{Layout, fans as fans_of};
 use crate::fill::fill;
 use crate::initializer::{self as core, Family, Mode};
-use crate::parallel;
 use crate::region::Region;
 use crate::sample::Sample;
 use crate::stream::Stream;
@@ -96,7 +95,7 @@ impl Initializer {
         index: Option<&Bound<'_, PyAny>>,
         layout: &str,
         out: Option<&Bound<'_, PyAny>>,
-        num_threads: Option<usize>,
+        num_threads: Option<i64>,
     ) -> PyResult<Py<PyAny>> {
         let distribution = self.law.distribution(&shape.0, layout.parse()?)?;
         let (region, part) = region(&shape.0, index)?;
@@ -105,7 +104,7 @@ impl Initializer {
             distribution,
             region,
             shape: part,
-            threads: parallel::check_num_threads(num_threads)?,
+            threads: threads(num_threads)?,
         };
         let out = match out {
             None => None,

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
 use super::array::{Dtype, empty};
-use super::call::detached;
+use super::call::{detached, threads};
 use crate::error::{Error, Result};
 use crate::nn::Run;
 use crate::nn::activation::Activation;
@@ -20,7 +20,7 @@ use crate::nn::mlp::{Mlp as Core, Workspace};
 use crate::nn::optimizer::Optimizer;
 use crate::nn::real::Real;
 use crate::nn::train::{Dataset, EpochStats, FitConfig, fit};
-use crate::parallel::{Stop, check_num_threads};
+use crate::parallel::Stop;
 use crate::region::tuple;
 
 /// A number that networks and NumPy know.
@@ -249,8 +249,17 @@ fn evaluate<'py, T: Number>(
 
 /// The optimizer that a Python object of `initcore.nn` describes.
 fn optimizer(object: &Bound<'_, PyAny>) -> PyResult<Optimizer> {
-    let get = |name: &str| object.getattr(name)?.extract::<f64>();
-    let flag = |name: &str| object.getattr(name)?.extract::<bool>();
+    let wrong = |name: &str, expected: &str, value: &Bound<'_, PyAny>| {
+        PyTypeError::new_err(format!("{name} must be {expected}, got {value:?}"))
+    };
+    let get = |name: &str| {
+        let value = object.getattr(name)?;
+        value.extract::<f64>().map_err(|_| wrong(name, "a number", &value))
+    };
+    let flag = |name: &str| {
+        let value = object.getattr(name)?;
+        value.extract::<bool>().map_err(|_| wrong(name, "a bool", &value))
+    };
     let kind: String = object.getattr("kind")?.extract()?;
     let optimizer = match kind.as_str() {
         "sgd" => Optimizer::Sgd {
@@ -268,7 +277,9 @@ fn optimizer(object: &Bound<'_, PyAny>) -> PyResult<Optimizer> {
             centered: flag("centered")?,
         },
         "adam" => {
-            let (beta1, beta2) = object.getattr("betas")?.extract()?;
+            let betas = object.getattr("betas")?;
+            let (beta1, beta2) =
+                betas.extract().map_err(|_| wrong("betas", "a tuple of two numbers", &betas))?;
             let (lr, eps, weight_decay) = (get("lr")?, get("eps")?, get("weight_decay")?);
             Optimizer::Adam { lr, beta1, beta2, eps, weight_decay }
         }
@@ -380,9 +391,9 @@ impl Mlp {
     fn forward<'py>(
         &self,
         x: &Bound<'py, PyAny>,
-        num_threads: Option<usize>,
+        num_threads: Option<i64>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let threads = check_num_threads(num_threads)?;
+        let threads = threads(num_threads)?;
         with_net!(self, |net| Ok(forward(x.py(), net, x, threads)?.into_any()))
     }
 
@@ -390,9 +401,9 @@ impl Mlp {
     fn activations<'py>(
         &self,
         x: &Bound<'py, PyAny>,
-        num_threads: Option<usize>,
+        num_threads: Option<i64>,
     ) -> PyResult<Bound<'py, PyList>> {
-        let threads = check_num_threads(num_threads)?;
+        let threads = threads(num_threads)?;
         with_net!(self, |net| PyList::new(x.py(), activations(x.py(), net, x, threads)?))
     }
 
@@ -402,9 +413,9 @@ impl Mlp {
         x: &Bound<'py, PyAny>,
         t: &Bound<'py, PyAny>,
         loss: &str,
-        num_threads: Option<usize>,
+        num_threads: Option<i64>,
     ) -> PyResult<(f64, Bound<'py, PyDict>)> {
-        let (loss, threads) = (loss.parse()?, check_num_threads(num_threads)?);
+        let (loss, threads) = (loss.parse()?, threads(num_threads)?);
         with_net!(self, |net| loss_and_grad(net, (x, t), loss, threads))
     }
 
@@ -414,9 +425,9 @@ impl Mlp {
         x: &Bound<'_, PyAny>,
         t: &Bound<'_, PyAny>,
         loss: &str,
-        num_threads: Option<usize>,
+        num_threads: Option<i64>,
     ) -> PyResult<(f64, Option<f64>)> {
-        let (loss, threads) = (loss.parse()?, check_num_threads(num_threads)?);
+        let (loss, threads) = (loss.parse()?, threads(num_threads)?);
         with_net!(self, |net| evaluate(net, (x, t), loss, threads))
     }
 
@@ -434,7 +445,7 @@ impl Mlp {
         seed: u64,
         validation: Option<(Bound<'py, PyAny>, Bound<'py, PyAny>)>,
         on_epoch: Py<PyAny>,
-        num_threads: Option<usize>,
+        num_threads: Option<i64>,
     ) -> PyResult<()> {
         let config = FitConfig {
             loss: loss.parse()?,
@@ -443,7 +454,7 @@ impl Mlp {
             epochs,
             shuffle,
             seed,
-            threads: check_num_threads(num_threads)?,
+            threads: threads(num_threads)?,
         };
         with_net!(self, |net| train(net, (x, t), &config, validation, &on_epoch))
     }
@@ -521,9 +532,9 @@ pub fn dense_forward<'py>(
     w: &Bound<'py, PyAny>,
     b: Option<&Bound<'py, PyAny>>,
     activation: &str,
-    num_threads: Option<usize>,
+    num_threads: Option<i64>,
 ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
-    let (activation, threads) = (activation.parse()?, check_num_threads(num_threads)?);
+    let (activation, threads) = (activation.parse()?, threads(num_threads)?);
     match dtype_of(w)? {
         Dtype::Float32 => {
             dense_forward_typed(&DenseArrays::<f32>::new(x, w, b)?, py, activation, threads)
@@ -591,9 +602,9 @@ pub fn dense_backward<'py>(
     z: &Bound<'py, PyAny>,
     y: &Bound<'py, PyAny>,
     activation: &str,
-    num_threads: Option<usize>,
+    num_threads: Option<i64>,
 ) -> PyResult<Triple<'py>> {
-    let (activation, threads) = (activation.parse()?, check_num_threads(num_threads)?);
+    let (activation, threads) = (activation.parse()?, threads(num_threads)?);
     match dtype_of(w)? {
         Dtype::Float32 => {
             let arrays = DenseArrays::<f32>::new(x, w, None)?;
