@@ -5,6 +5,7 @@ use initcore::Error;
 use initcore::dispatch::Isa;
 use initcore::distribution::{AnyMap, Distribution, Map};
 use initcore::fill::fill;
+use initcore::gaussian::{Interval, interval};
 use initcore::parallel::{self, NEVER};
 use initcore::philox::{LANES, philox4x32_10, schedule};
 use initcore::region::{Axis, Region};
@@ -212,6 +213,22 @@ fn bounds_hold_for_the_outermost_words() {
             assert!((low..high).contains(&f64::from(x)), "[{low}, {high}): {x}");
         }
     }
+}
+
+#[test]
+fn interval_probabilities_are_correctly_rounded() {
+    // low, high -> P(Z < low), P(low < Z < high), P(Z > high), as float64 bits from 60-digit arithmetic
+    let mut rows = 0;
+    for line in include_str!("vectors/gaussian.txt").lines().filter(|l| !l.starts_with('#')) {
+        let numbers: Vec<f64> = line
+            .split_whitespace()
+            .map(|word| f64::from_bits(u64::from_str_radix(word, 16).unwrap()))
+            .collect();
+        let [low, high, below, mass, above] = numbers[..] else { panic!("{line}") };
+        assert_eq!(interval(low, high), Interval { below, mass, above }, "[{low}, {high}]");
+        rows += 1;
+    }
+    assert_eq!(rows, 1000);
 }
 
 #[test]

@@ -14,7 +14,7 @@ import pytest
 import initcore as ic
 from initcore import cli, datasets, plot
 from initcore.cli import main
-from initcore.compare import INITS, judge, runs
+from initcore.compare import INITS, _distinct_units, compare, judge, runs
 from initcore.nn import MLP, SGD, Adam
 
 SMALL = ["--data", "moons", "--layers", "2x16", "--epochs", "2"]
@@ -106,6 +106,14 @@ def test_equal_units_stay_equal_to_the_last_bit(digits, layers, init):
     (result,) = runs(digits, [init], layers=layers, activation="tanh", optimizer=Adam(0.01), epochs=2)
     assert result.distinct_units == (1,) * len(layers)
     assert result.verdict == "symmetric"
+
+
+def test_units_differ_by_a_bit_of_weight_or_bias():
+    w, b = np.ones((3, 6), np.float32), np.zeros(6, np.float32)
+    w[2, 1] = np.nextafter(np.float32(1), np.float32(2))
+    w[:, 3:5] = np.nan  # a training that diverged
+    b[5] = 1e-30
+    assert _distinct_units({"layers.0.weight": w, "layers.0.bias": b}, 0) == 4
 
 
 def test_random_units_are_distinct(results):
@@ -220,6 +228,15 @@ def test_the_same_seed_prints_the_same_but_for_the_time(capsys):
     assert timeless("--seed", "3") == first
     assert timeless("--seed", "3", "--threads", "1") == first
     assert timeless("--seed", "4") != first
+
+
+def test_the_table_is_that_of_compare_with_the_same_seed(capsys):
+    _, out, _ = run(capsys, *SMALL, "--seed", "6", "--init", "he_normal")
+    data = datasets.load("moons", 6)
+    (same,) = compare(data, ["he_normal"], layers=(16, 16), epochs=2, seed=6)
+    (other,) = compare(data, ["he_normal"], layers=(16, 16), epochs=2, seed=7)
+    ((_, _, _, _, _, loss, *_),) = rows(out)
+    assert loss == f"{same.loss:.4g}" != f"{other.loss:.4g}"
 
 
 def test_every_option_has_its_effect(capsys):

@@ -202,7 +202,7 @@ def test_every_name_has_its_function_and_object():
     for name, (scale, mode, distribution) in _core.schemes():
         init = ic.VarianceScaling(scale, mode, distribution)
         names = [name]
-        for alias, root in initializers.ALIASES.items():
+        for root, alias in initializers.ALIASES.items():
             if name.startswith(root + "_"):
                 names.append(name.replace(root, alias, 1))
         for known in names:

@@ -1,5 +1,6 @@
 """Neural-network weight initialization: addressed, reproducible sampling and a deterministic dense core."""
 
+from . import datasets, plot
 from ._core import (
     Constant,
     Initializer,
@@ -54,6 +55,7 @@ __all__ = [
     "VarianceScaling",
     "__version__",
     "constant",
+    "datasets",
     "dense_backward",
     "dense_forward",
     "fans",
@@ -73,6 +75,7 @@ __all__ = [
     "lecun_uniform",
     "normal",
     "ones",
+    "plot",
     "set_isa",
     "set_num_threads",
     "show_config",

@@ -6,14 +6,13 @@ It reads arguments and prints; `compare` computes, `plot` draws.
 from __future__ import annotations
 
 import argparse
-import ast
 import dataclasses
 import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TextIO, TypeVar
 
-from . import _core, datasets, plot
+from . import _core, datasets, plot, specs
 from .compare import INITS, LAYERS, Result, runs
 from .config import __version__
 from .initializers import get
@@ -86,25 +85,7 @@ def _inits(text: str) -> list[str]:
 
 def _optimizer(text: str) -> Optimizer:
     """Read "sgd", "adam(0.001)" or "sgd(0.05, momentum=0.9)"."""
-
-    def read(text: str) -> Optimizer:
-        known = f"expected one of {', '.join(OPTIMIZERS)}, as in 'sgd(0.05, momentum=0.9)'"
-        try:
-            node = ast.parse(text.strip(), mode="eval").body
-            call = node if isinstance(node, ast.Call) else ast.Call(node, [], [])
-            name = call.func.id.lower() if isinstance(call.func, ast.Name) else ""
-            args = [ast.literal_eval(arg) for arg in call.args]
-            options = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
-        except (SyntaxError, ValueError):
-            raise ValueError(f"cannot read the optimizer {text!r}: {known}") from None
-        if name not in OPTIMIZERS:
-            raise ValueError(f"unknown optimizer {text!r}: {known}")
-        try:
-            return OPTIMIZERS[name](*args, **options)
-        except TypeError as error:
-            raise ValueError(f"wrong arguments in the optimizer {text!r}: {error}") from None
-
-    return _checked(read, text)
+    return _checked(lambda text: specs.make(text, OPTIMIZERS, "optimizer"), text)
 
 
 def _checked(read: Callable[[str], T], text: str) -> T:

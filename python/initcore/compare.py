@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     from ._core import Initializer
     from .datasets import Dataset, Labels
-
-Verdict: TypeAlias = Literal["symmetric", "vanishing", "exploding", "diverged", "healthy"]
 
 #: What is compared when nothing else is asked for: two that stay symmetric, too small, too large,
 #: and right.
@@ -104,7 +102,7 @@ class Result:
     accuracy: float
     history: History
     seconds: float
-    verdict: Verdict
+    verdict: str
     reason: str
 
     @property
@@ -279,7 +277,7 @@ def judge(
     loss: float,
     guess_loss: float,
     epochs: int,
-) -> tuple[Verdict, str]:
+) -> tuple[str, str]:
     """Say in words what an initialization did.
 
     It is the first of these that holds:

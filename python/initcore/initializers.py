@@ -6,7 +6,6 @@ The table `SCHEMES` at the end gives every name its object; `get` reads it.
 
 from __future__ import annotations
 
-import ast
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from types import EllipsisType, MappingProxyType
@@ -23,7 +22,7 @@ from typing import (
 import numpy as np
 import numpy.typing as npt
 
-from . import _core
+from . import _core, specs
 from ._core import Constant, Initializer, Normal, TruncatedNormal, Uniform, VarianceScaling
 
 Shape: TypeAlias = SupportsIndex | Sequence[SupportsIndex]
@@ -304,15 +303,27 @@ lecun_normal = _fan_scaled("lecun_normal", _LECUN)
 lecun_uniform = _fan_scaled("lecun_uniform", _LECUN)
 lecun_truncated_normal = _fan_scaled("lecun_truncated_normal", _LECUN)
 
-#: Other names of the same schemes.
-ALIASES: Mapping[str, str] = MappingProxyType({"glorot": "xavier", "kaiming": "he"})
-
 
 def _scaled(root: VarianceScaling) -> Callable[..., Initializer]:
     def make(gain: float = 1.0, *, negative_slope: float = 0.0) -> Initializer:
         return root.scaled(gain, negative_slope=negative_slope)
 
     return make
+
+
+#: Other names of the same roots.
+ALIASES: Mapping[str, str] = MappingProxyType({"xavier": "glorot", "he": "kaiming"})
+
+
+def _named() -> dict[str, Callable[..., Initializer]]:
+    """Give the variance-scaling schemes under all their names."""
+    named = {}
+    for name, law in _ROOTS.items():
+        root, _, family = name.partition("_")
+        named[name] = _scaled(law)
+        if root in ALIASES:
+            named[f"{ALIASES[root]}_{family}"] = named[name]
+    return named
 
 
 #: Every name that `get` knows, and what makes its initializer from the arguments in brackets.
@@ -327,7 +338,7 @@ SCHEMES: Mapping[str, Callable[..., Initializer]] = MappingProxyType(
             mean, std, low, high
         ),
         "variance_scaling": VarianceScaling,
-        **{name: _scaled(root) for name, root in _ROOTS.items()},
+        **_named(),
     }
 )
 
@@ -358,22 +369,4 @@ def get(spec: str | Initializer) -> Initializer:
     if not isinstance(spec, str):
         msg = f"an initializer is a name or an Initializer, got {type(spec).__name__}"
         raise TypeError(msg)
-    try:
-        node = ast.parse(spec.strip(), mode="eval").body
-        call = node if isinstance(node, ast.Call) else ast.Call(node, [], [])
-        name = call.func.id if isinstance(call.func, ast.Name) else ""
-        args = [ast.literal_eval(arg) for arg in call.args]
-        kwargs = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
-    except (SyntaxError, ValueError):
-        msg = f"cannot read the initializer {spec!r}: expected a name, as in 'he_normal' or 'normal(0.01)'"
-        raise ValueError(msg) from None
-    root, _, family = name.partition("_")
-    name = f"{ALIASES[root]}_{family}" if root in ALIASES else name
-    if name not in SCHEMES:
-        msg = f"unknown initializer {spec!r}: expected one of {', '.join(SCHEMES)}"
-        raise ValueError(msg)
-    try:
-        return SCHEMES[name](*args, **kwargs)
-    except TypeError as error:
-        msg = f"wrong arguments in the initializer {spec!r}: {error}"
-        raise ValueError(msg) from None
+    return specs.make(spec, SCHEMES, "initializer")

@@ -7,21 +7,21 @@ left to the caller, to show or to save; nothing is shown here.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from .compare import Result
 
-History: TypeAlias = "Mapping[str, Sequence[Any]]"
+History: TypeAlias = Mapping[str, Sequence[Any]]
 AxesGrid: TypeAlias = npt.NDArray[np.object_]
 
 #: Okabe and Ito's palette, which colour-blind readers can tell apart.

@@ -1,0 +1,95 @@
+"""What the tests of networks share: two ways to make one, and an oracle in plain float64 NumPy."""
+
+import numpy as np
+
+import initcore as ic
+from initcore import _core
+
+ACTIVATIONS, LOSSES = _core.nn_names()
+MSE, BCE, CE = LOSSES
+
+# Inputs and labels of `small_network`.
+X = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+LABELS = np.array([0, 1, 1, 0, 1, 0])
+
+
+# The oracle: a network in plain float64 NumPy. Each activation is (f, f').
+FUNCTIONS = {
+    "linear": (lambda z: z, np.ones_like),
+    "relu": (lambda z: np.maximum(z, 0), lambda z: np.where(z > 0, 1.0, 0.0)),
+    "leaky_relu": (
+        lambda z: np.where(z > 0, z, 0.01 * z),
+        lambda z: np.where(z > 0, 1.0, 0.01),
+    ),
+    "tanh": (np.tanh, lambda z: 1 / np.cosh(z) ** 2),
+    "sigmoid": (lambda z: (1 + np.tanh(z / 2)) / 2, lambda z: 1 / (4 * np.cosh(z / 2) ** 2)),
+}
+
+
+def as_rows(t, outputs):
+    """Labels as one-hot rows (or 0/1 for a single output), values as they are."""
+    t = np.asarray(t)
+    if t.ndim == 1:
+        return t[:, None].astype(float) if outputs == 1 else np.eye(outputs)[t]
+    return t.astype(float)
+
+
+def oracle_loss(x, t, loss):
+    """Loss of the logits `x` and its gradient."""
+    if loss == "mse":
+        return np.mean((x - t) ** 2), 2 * (x - t) / x.size
+    if loss == "binary_cross_entropy":
+        value = np.maximum(x, 0) - x * t + np.log1p(np.exp(-np.abs(x)))
+        return value.mean(), (FUNCTIONS["sigmoid"][0](x) - t) / x.size
+    shifted = x - x.max(axis=1, keepdims=True)
+    log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    gradient = np.exp(log_p) * t.sum(axis=1, keepdims=True) - t
+    return -(t * log_p).sum() / len(x), gradient / len(x)
+
+
+def oracle(parameters, activations, x, t, loss):
+    """Loss and gradients of a network, one activation per layer."""
+    ws = [p for name, p in parameters.items() if name.endswith("weight")]
+    bs = [parameters.get(f"layers.{i}.bias", 0.0) for i in range(len(ws))]
+    ys, zs = [np.asarray(x, float)], []
+    for w, b, activation in zip(ws, bs, activations, strict=True):
+        zs.append(ys[-1] @ w + b)
+        ys.append(FUNCTIONS[activation][0](zs[-1]))
+    value, d = oracle_loss(ys[-1], as_rows(t, ws[-1].shape[1]), loss)
+    gradients = {}
+    for i in reversed(range(len(ws))):
+        d = d * FUNCTIONS[activations[i]][1](zs[i])
+        gradients[f"layers.{i}.weight"], gradients[f"layers.{i}.bias"] = ys[i].T @ d, d.sum(axis=0)
+        d = d @ ws[i].T
+    return value, {name: gradients[name] for name in parameters}, zs
+
+
+def network(sizes, activation="tanh", output="linear", *, seed=0, dtype=np.float64, **options):
+    """A network whose biases are not zero."""
+    net = ic.MLP(
+        sizes, activation=activation, output_activation=output, seed=seed, dtype=dtype,
+        init="xavier_normal", **options,
+    )  # fmt: skip
+    rng = np.random.default_rng(seed)
+    biases = {k: rng.normal(0, 0.3, v.shape) for k, v in net.parameters().items() if "bias" in k}
+    net.set_parameters(biases)
+    return net
+
+
+def small_network(sizes=(3, 4, 2), **options):
+    """A network of the library's defaults: float32, biases of zero."""
+    return ic.MLP(list(sizes), **{"activation": "tanh", "seed": 0, **options})
+
+
+def layers(net):
+    return [net.activation] * (len(net.sizes) - 2) + [net.output_activation]
+
+
+def bits(parameters):
+    return {name: value.tobytes() for name, value in parameters.items()}
+
+
+def assert_close(got, want, bound):
+    assert got.keys() == want.keys()
+    for name, value in want.items():
+        np.testing.assert_allclose(got[name], value, rtol=bound, atol=bound, err_msg=name)
