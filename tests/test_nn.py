@@ -365,7 +365,7 @@ def test_history_holds_what_happened_in_partial_batches_too():
         history["epoch"]
 
 
-# --- threads ------------------------------------------------------------------------------------
+# --- threads -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
