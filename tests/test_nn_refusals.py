@@ -14,10 +14,6 @@ INF = X.copy()
 INF[5, 0] = -np.inf
 
 
-def known_bug(*row, reason):
-    return pytest.param(*row, marks=pytest.mark.xfail(reason=reason))
-
-
 BAD_INPUTS = [
     (X[:, :2], ValueError, r"x has shape \(6, 2\), .* 3 inputs: expected \(6, 3\)"),
     (X.T, ValueError, r"x has shape \(3, 6\)"),
@@ -33,7 +29,7 @@ BAD_INPUTS = [
     (X.astype("M8[s]"), TypeError, "x must hold real numbers"),
     ([[1, 2, 3], [4]], ValueError, "inhomogeneous"),
     (3.0, ValueError, r"x must have shape \(rows, columns\), got \(\)"),
-    (np.full((6, 3), 1e300), ValueError, "x has values that do not fit float32"),
+    (np.full((6, 3), 1e300), ValueError, "x: some values are too large for float32"),
 ]
 
 
@@ -69,20 +65,21 @@ def with_entry(array, index, value):
 
 
 SHAPE = "targets must have shape"
+LABELS_OR = r"\(6,\) and be integers, or"
 KNOWN_LOSSES = f"expected one of {MSE}, {BCE}, {CE}"
 BAD_TARGETS = [
     (CE, LABELS + 1, ValueError, r"label 2 in row 1 is outside of the 2 classes 0..=1"),
     (CE, LABELS - 1, ValueError, "label -1 in row 0 is outside"),
-    (CE, LABELS.astype(np.uint64) + 2**63, ValueError, "label -?[0-9]+ in row 0 is outside"),
+    (CE, LABELS.astype(np.uint64) + 2**63, ValueError, "label 9223372036854775[0-9]{3} is outside"),
     (CE, LABELS * 1.0, TypeError, "labels must be integers, got dtype float64"),
     (CE, LABELS > 0, TypeError, "labels must be integers, got dtype bool"),
     (CE, ["0"] * 6, TypeError, "labels must be integers, got dtype <U1"),
-    (CE, LABELS[:5], ValueError, rf"{SHAPE} \(6,\) for {CE}, got \(5,\)"),
+    (CE, LABELS[:5], ValueError, rf"{SHAPE} {LABELS_OR} \(6, 2\) for {CE}, got \(5,\)"),
     (CE, [], TypeError, "labels must be integers"),
-    (CE, np.array([], int), ValueError, rf"{SHAPE} \(6,\) for {CE}, got \(0,\)"),
-    (CE, LABELS[:, None], ValueError, rf"{SHAPE} \(6, 2\) for {CE}, got \(6, 1\)"),
-    (CE, 1, ValueError, rf"{SHAPE} \(6, 2\) for {CE}, got \(\)"),
-    (CE, np.zeros((6, 3)), ValueError, rf"{SHAPE} \(6, 2\) for {CE}, got \(6, 3\)"),
+    (CE, np.array([], int), ValueError, rf"{SHAPE} {LABELS_OR} \(6, 2\) for {CE}, got \(0,\)"),
+    (CE, LABELS[:, None], ValueError, rf"{SHAPE} {LABELS_OR} \(6, 2\) for {CE}, got \(6, 1\)"),
+    (CE, 1, ValueError, rf"{SHAPE} {LABELS_OR} \(6, 2\) for {CE}, got \(\)"),
+    (CE, np.zeros((6, 3)), ValueError, rf"{SHAPE} {LABELS_OR} \(6, 2\) for {CE}, got \(6, 3\)"),
     (CE, PROBABILITIES * 0.9, ValueError, "probabilities of row 0 sum to 0.[89]"),
     (CE, with_entry(PROBABILITIES, (3, 1), -0.5), ValueError, "-0.5 in row 3, column 1"),
     (CE, with_entry(PROBABILITIES, (3, 1), np.nan), ValueError, "NaN in row 3, column 1"),
@@ -100,7 +97,7 @@ BAD_TARGETS = [
     ("hinge", PROBABILITIES, ValueError, f"unknown loss 'hinge': {KNOWN_LOSSES}"),
     ("hinge", LABELS, ValueError, f"unknown loss 'hinge': {KNOWN_LOSSES}"),
     ("MSE", PROBABILITIES, ValueError, f"unknown loss 'MSE': {KNOWN_LOSSES}"),
-    (None, PROBABILITIES, ValueError, f"unknown loss None: {KNOWN_LOSSES}"),
+    (None, PROBABILITIES, TypeError, "loss must be a name, got None"),
 ]  # fmt: skip
 
 
@@ -121,13 +118,12 @@ def test_bad_targets(loss, t, error, message):
         assert bits(net.parameters()) == before
 
 
-UNPACKED = "the pair is unpacked into a call, whose error comes out"
 BAD_FITS = [
-    ({"batch_size": 0}, ValueError, "batch_size must be at least 1, got 0"),
-    ({"batch_size": -1}, ValueError, "batch_size must be at least 1, got -1"),
+    ({"batch_size": 0}, ValueError, r"batch_size must be in \[1, 2\*\*63\), got 0"),
+    ({"batch_size": -1}, ValueError, r"batch_size must be in \[1, 2\*\*63\), got -1"),
     ({"batch_size": 2.0}, TypeError, "batch_size must be an integer, got 2.0"),
     ({"batch_size": None}, TypeError, "batch_size must be an integer, got None"),
-    ({"epochs": -1}, ValueError, "epochs must be at least 0, got -1"),
+    ({"epochs": -1}, ValueError, r"epochs must be in \[0, 2\*\*63\), got -1"),
     ({"epochs": 1.0}, TypeError, "epochs must be an integer, got 1.0"),
     ({"epochs": "3"}, TypeError, "epochs must be an integer, got '3'"),
     ({"seed": -1}, ValueError, r"seed must be in \[0, 2\*\*64\), got -1"),
@@ -148,17 +144,11 @@ BAD_FITS = [
     ({"validation_data": (X, LABELS + 9)}, ValueError, "validation data: label 9 in row 0"),
     ({"validation_data": (X[:0], LABELS[:0])}, ValueError, "validation data: .* at least one row"),
     ({"x": X[:0], "t": LABELS[:0]}, ValueError, "at least one row"),
-    ({"x": X[:3]}, ValueError, rf"{SHAPE} \(3,\) for {CE}, got \(6,\)"),
-    known_bug({"validation_data": 5}, TypeError, "validation_data", reason=UNPACKED),
-    known_bug(
-        {"validation_data": (X,)}, (TypeError, ValueError), "validation_data", reason=UNPACKED
-    ),
-    known_bug(
-        {"validation_data": (X, LABELS, X)}, (TypeError, ValueError), "validation_data", reason=UNPACKED
-    ),
-    known_bug(
-        {"validation_data": (X[:, :2], LABELS)}, ValueError, "validation", reason="says only 'x'"
-    ),
+    ({"x": X[:3]}, ValueError, rf"{SHAPE} \(3,\) and be integers, or \(3, 2\) for {CE}, got \(6,\)"),
+    ({"validation_data": 5}, TypeError, r"validation_data must be a pair \(x, t\), got int"),
+    ({"validation_data": (X,)}, TypeError, r"validation_data must be a pair \(x, t\)"),
+    ({"validation_data": (X, LABELS, X)}, TypeError, r"validation_data must be a pair \(x, t\)"),
+    ({"validation_data": (X[:, :2], LABELS)}, ValueError, r"validation x has shape \(6, 2\)"),
 ]  # fmt: skip
 
 
@@ -222,15 +212,14 @@ def test_bad_optimizers(kind, options, error, message):
 
 
 HUGE = (ValueError, MemoryError)
-UNTRUE = "'must be at least 1' is said of a number that is"
 LARGE = r"2\*\*63|large|overflow|too many"
 SIZES = "sizes must be the inputs and at least one layer, each 1 or more; got"
 BAD_NETWORKS = [
     ({"sizes": []}, ValueError, SIZES),
     ({"sizes": [3]}, ValueError, rf"{SIZES} \[3\]"),
-    ({"sizes": [0, 1]}, ValueError, "each of sizes must be at least 1, got 0"),
-    ({"sizes": [3, 0, 1]}, ValueError, "each of sizes must be at least 1, got 0"),
-    ({"sizes": [3, -1]}, ValueError, "each of sizes must be at least 1, got -1"),
+    ({"sizes": [0, 1]}, ValueError, r"each of sizes must be in \[1, 2\*\*63\), got 0"),
+    ({"sizes": [3, 0, 1]}, ValueError, r"each of sizes must be in \[1, 2\*\*63\), got 0"),
+    ({"sizes": [3, -1]}, ValueError, r"each of sizes must be in \[1, 2\*\*63\), got -1"),
     ({"sizes": [3, 2.5]}, TypeError, "each of sizes must be an integer, got 2.5"),
     ({"sizes": [3, math.inf]}, TypeError, "each of sizes must be an integer, got inf"),
     ({"sizes": "34"}, TypeError, "each of sizes must be an integer, got '3'"),
@@ -256,12 +245,12 @@ BAD_NETWORKS = [
     ({"seed": 0.5}, TypeError, "seed must be an integer"),
     ({"seed": np.random.default_rng(0)}, TypeError, "seed must be an integer"),
     ({"bias": 1}, TypeError, "bool"),
-    known_bug({"sizes": [2**63, 2]}, HUGE, LARGE, reason=UNTRUE),
-    known_bug({"sizes": [1, 2**64 - 1, 1]}, HUGE, LARGE, reason=UNTRUE),
-    known_bug({"sizes": [2**64 - 1, 1]}, HUGE, LARGE, reason=UNTRUE),
-    known_bug({"sizes": [2**64 - 1, 1], "bias": False}, HUGE, LARGE, reason=UNTRUE),
-    known_bug({"sizes": [1, 2**63, 2**63], "bias": False}, HUGE, LARGE, reason=UNTRUE),
-    known_bug({"sizes": [3, 2**70]}, HUGE, LARGE, reason=UNTRUE),
+    ({"sizes": [2**63, 2]}, HUGE, LARGE),
+    ({"sizes": [1, 2**64 - 1, 1]}, HUGE, LARGE),
+    ({"sizes": [2**64 - 1, 1]}, HUGE, LARGE),
+    ({"sizes": [2**64 - 1, 1], "bias": False}, HUGE, LARGE),
+    ({"sizes": [1, 2**63, 2**63], "bias": False}, HUGE, LARGE),
+    ({"sizes": [3, 2**70]}, HUGE, LARGE),
 ]
 
 
@@ -342,7 +331,7 @@ def test_bad_backward(dy, changes, error, message):
 def test_a_parameter_too_large_for_the_type_is_refused():
     net = small_network()
     before = bits(net.parameters())
-    with pytest.raises(ValueError, match=r"layers\.1\.bias has values that do not fit float32"):
+    with pytest.raises(ValueError, match=r"layers\.1\.bias: some values are too large for float32"):
         net.set_parameters({"layers.0.bias": np.ones(4), "layers.1.bias": np.full(2, 1e300)})
     assert bits(net.parameters()) == before
     small_network(dtype=np.float64).set_parameters({"layers.0.bias": np.full(4, 1e300)})

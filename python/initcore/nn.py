@@ -164,7 +164,7 @@ def _float_array(x: npt.ArrayLike, dtype: np.dtype[Any], what: str) -> Array:
     with np.errstate(over="ignore"):
         converted = np.require(array, dtype, ["C", "A"])
     if array.dtype.itemsize > dtype.itemsize and (np.isinf(converted) & np.isfinite(array)).any():
-        msg = f"{what} has values that do not fit {dtype}"
+        msg = f"{what}: some values are too large for {dtype}"
         raise ValueError(msg)
     return converted
 
@@ -185,8 +185,7 @@ def _integer(value: SupportsIndex, what: str, low: int, high: int = 2**63) -> in
         msg = f"{what} must be an integer, got {value!r}"
         raise TypeError(msg) from None
     if not low <= number < high:
-        expected = f"at least {low}" if high == 2**63 else f"in [{low}, 2**{high.bit_length() - 1})"
-        msg = f"{what} must be {expected}, got {number}"
+        msg = f"{what} must be in [{low}, 2**{high.bit_length() - 1}), got {number}"
         raise ValueError(msg)
     return number
 
@@ -348,17 +347,23 @@ class MLP:
     ) -> tuple[Array, npt.NDArray[Any]]:
         """Give inputs (rows, inputs), and int64 labels (rows,) or target values (rows, outputs)."""
         _, losses = _core.nn_names()
+        if not isinstance(loss, str):
+            msg = f"loss must be a name, got {loss!r}"
+            raise TypeError(msg)
         if loss not in losses:
             msg = f"unknown loss {loss!r}: expected one of {', '.join(losses)}"
             raise ValueError(msg)
         x = _matrix(x, self.dtype, f"{where}x")
         array = np.asarray(t)
-        rows, outputs = len(x), self.sizes[-1]
+        given, rows, outputs = array.shape, len(x), self.sizes[-1]
         if loss == "softmax_cross_entropy" and array.ndim == 1:
             if array.dtype.kind not in "iu":
                 msg = f"{where}labels must be integers, got dtype {array.dtype}"
                 raise TypeError(msg)
             expected: tuple[int, ...] = (rows,)
+            if array.size and array.max() >= 2**63:
+                msg = f"{where}label {array.max()} is outside of the {outputs} classes 0..={outputs - 1}"
+                raise ValueError(msg)
             labels = np.require(array, np.int64, ["C", "A"])
         else:
             if array.ndim == 1 and outputs == 1:
@@ -366,7 +371,8 @@ class MLP:
             expected = (rows, outputs)
             labels = None
         if array.shape != expected:
-            msg = f"{where}targets must have shape {expected} for {loss}, got {array.shape}"
+            labels_too = f"({rows},) and be integers, or " if loss == "softmax_cross_entropy" else ""
+            msg = f"{where}targets must have shape {labels_too}{(rows, outputs)} for {loss}, got {given}"
             raise ValueError(msg)
         return x, _float_array(array, self.dtype, f"{where}targets") if labels is None else labels
 
@@ -482,7 +488,12 @@ class MLP:
         seed = _integer(seed, "seed", 0, 2**64)
         validation = None
         if validation_data is not None:
-            validation = self._samples(*validation_data, loss, "validation ")
+            try:
+                xv, tv = validation_data
+            except (TypeError, ValueError):
+                msg = f"validation_data must be a pair (x, t), got {type(validation_data).__name__}"
+                raise TypeError(msg) from None
+            validation = self._samples(xv, tv, loss, "validation ")
         x, t = self._samples(x, t, loss)
         history = History()
         # No bar at all where none is shown: even a hidden one takes tqdm's global lock.

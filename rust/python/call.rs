@@ -24,7 +24,7 @@ impl From<Error> for PyErr {
 }
 
 /// The number of threads to use, from a keyword argument.
-pub fn threads(requested: Option<i64>) -> PyResult<usize> {
+pub fn threads(requested: Option<i128>) -> PyResult<usize> {
     match requested.map(usize::try_from).transpose() {
         Ok(requested) => Ok(check_num_threads(requested)?),
         Err(_) => Err(PyValueError::new_err(format!(

@@ -95,7 +95,7 @@ impl Initializer {
         index: Option<&Bound<'_, PyAny>>,
         layout: &str,
         out: Option<&Bound<'_, PyAny>>,
-        num_threads: Option<i64>,
+        num_threads: Option<i128>,
     ) -> PyResult<Py<PyAny>> {
         let distribution = self.law.distribution(&shape.0, layout.parse()?)?;
         let (region, part) = region(&shape.0, index)?;

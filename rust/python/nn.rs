@@ -118,8 +118,14 @@ struct Samples<'py, T: Element> {
 }
 
 impl<'py, T: Number> Samples<'py, T> {
-    fn new(mlp: &Core<T>, x: &Bound<'py, PyAny>, t: &Bound<'py, PyAny>) -> PyResult<Self> {
-        Ok(Self { x: inputs(x, "x", mlp.inputs())?, t: TargetArray::new(t)? })
+    /// `what` names the inputs in messages.
+    fn new(
+        mlp: &Core<T>,
+        what: &str,
+        x: &Bound<'py, PyAny>,
+        t: &Bound<'py, PyAny>,
+    ) -> PyResult<Self> {
+        Ok(Self { x: inputs(x, what, mlp.inputs())?, t: TargetArray::new(t)? })
     }
 
     fn dataset(&self) -> PyResult<Dataset<'_, T>> {
@@ -221,7 +227,7 @@ fn loss_and_grad<'py, T: Number>(
     threads: usize,
 ) -> PyResult<(f64, Bound<'py, PyDict>)> {
     let (mlp, py) = (net.get(), samples.0.py());
-    let samples = Samples::new(&mlp, samples.0, samples.1)?;
+    let samples = Samples::new(&mlp, "x", samples.0, samples.1)?;
     let Dataset { x, targets, rows } = samples.dataset()?;
     loss.check(targets, rows, mlp.outputs())?;
     let (evaluation, workspace) = detached(py, |stop| {
@@ -240,7 +246,7 @@ fn evaluate<'py, T: Number>(
     threads: usize,
 ) -> PyResult<(f64, Option<f64>)> {
     let (mlp, py) = (net.get(), samples.0.py());
-    let samples = Samples::new(&mlp, samples.0, samples.1)?;
+    let samples = Samples::new(&mlp, "x", samples.0, samples.1)?;
     let Dataset { x, targets, rows } = samples.dataset()?;
     let evaluation = detached(py, |stop| mlp.evaluate(x, targets, rows, loss, run(threads, stop)))?;
     let decisions = loss.decisions(rows, mlp.outputs()) as f64;
@@ -319,8 +325,9 @@ fn train<'py, T: Number>(
 ) -> PyResult<()> {
     let py = samples.0.py();
     let mut mlp = Core::clone(&net.get());
-    let samples = Samples::new(&mlp, samples.0, samples.1)?;
-    let validation = validation.map(|(x, t)| Samples::new(&mlp, &x, &t)).transpose()?;
+    let samples = Samples::new(&mlp, "x", samples.0, samples.1)?;
+    let validation =
+        validation.map(|(x, t)| Samples::new(&mlp, "validation x", &x, &t)).transpose()?;
     let dataset = samples.dataset()?;
     let validation = validation.as_ref().map(Samples::dataset).transpose()?;
     let mut raised = None;
@@ -391,7 +398,7 @@ impl Mlp {
     fn forward<'py>(
         &self,
         x: &Bound<'py, PyAny>,
-        num_threads: Option<i64>,
+        num_threads: Option<i128>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let threads = threads(num_threads)?;
         with_net!(self, |net| Ok(forward(x.py(), net, x, threads)?.into_any()))
@@ -401,7 +408,7 @@ impl Mlp {
     fn activations<'py>(
         &self,
         x: &Bound<'py, PyAny>,
-        num_threads: Option<i64>,
+        num_threads: Option<i128>,
     ) -> PyResult<Bound<'py, PyList>> {
         let threads = threads(num_threads)?;
         with_net!(self, |net| PyList::new(x.py(), activations(x.py(), net, x, threads)?))
@@ -413,7 +420,7 @@ impl Mlp {
         x: &Bound<'py, PyAny>,
         t: &Bound<'py, PyAny>,
         loss: &str,
-        num_threads: Option<i64>,
+        num_threads: Option<i128>,
     ) -> PyResult<(f64, Bound<'py, PyDict>)> {
         let (loss, threads) = (loss.parse()?, threads(num_threads)?);
         with_net!(self, |net| loss_and_grad(net, (x, t), loss, threads))
@@ -425,7 +432,7 @@ impl Mlp {
         x: &Bound<'_, PyAny>,
         t: &Bound<'_, PyAny>,
         loss: &str,
-        num_threads: Option<i64>,
+        num_threads: Option<i128>,
     ) -> PyResult<(f64, Option<f64>)> {
         let (loss, threads) = (loss.parse()?, threads(num_threads)?);
         with_net!(self, |net| evaluate(net, (x, t), loss, threads))
@@ -445,7 +452,7 @@ impl Mlp {
         seed: u64,
         validation: Option<(Bound<'py, PyAny>, Bound<'py, PyAny>)>,
         on_epoch: Py<PyAny>,
-        num_threads: Option<i64>,
+        num_threads: Option<i128>,
     ) -> PyResult<()> {
         let config = FitConfig {
             loss: loss.parse()?,
@@ -532,7 +539,7 @@ pub fn dense_forward<'py>(
     w: &Bound<'py, PyAny>,
     b: Option<&Bound<'py, PyAny>>,
     activation: &str,
-    num_threads: Option<i64>,
+    num_threads: Option<i128>,
 ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
     let (activation, threads) = (activation.parse()?, threads(num_threads)?);
     match dtype_of(w)? {
@@ -602,7 +609,7 @@ pub fn dense_backward<'py>(
     z: &Bound<'py, PyAny>,
     y: &Bound<'py, PyAny>,
     activation: &str,
-    num_threads: Option<i64>,
+    num_threads: Option<i128>,
 ) -> PyResult<Triple<'py>> {
     let (activation, threads) = (activation.parse()?, threads(num_threads)?);
     match dtype_of(w)? {
