@@ -70,8 +70,8 @@ impl Isa {
             return Ok(isa);
         }
         let isa = match std::env::var("INITCORE_ISA") {
-            Ok(name) => Isa::parse(&name)?,
-            Err(_) => Isa::ALL.into_iter().find(|isa| isa.is_available()).unwrap_or(Isa::Baseline),
+            Ok(name) if !name.is_empty() => Isa::parse(&name)?,
+            _ => Isa::ALL.into_iter().find(|isa| isa.is_available()).unwrap_or(Isa::Baseline),
         };
         isa.force()?;
         Ok(isa)
@@ -112,14 +112,13 @@ pub trait Kernel {
     fn run(self) -> Self::Output;
 }
 
-/// Runs the kernel on [`Isa::current`], in the default floating-point environment (round to nearest,
-/// subnormal numbers kept) whatever the caller's is.
+/// Runs the kernel on [`Isa::current`].
 ///
 /// # Errors
 /// See [`Isa::current`].
 pub fn run<K: Kernel>(kernel: K) -> Result<K::Output> {
     let isa = Isa::current()?;
-    Ok(with_default_floats(|| match isa {
+    Ok(match isa {
         // SAFETY: `current` returns only levels that `is_available` found on this machine.
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => unsafe { run_avx512(kernel) },
@@ -127,11 +126,11 @@ pub fn run<K: Kernel>(kernel: K) -> Result<K::Output> {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => unsafe { run_avx2(kernel) },
         _ => kernel.run(),
-    }))
+    })
 }
 
-/// Calls `body` in the default floating-point environment, for arithmetic outside of kernels that decides
-/// bits all the same.
+/// Calls `body` in the default floating-point environment (round to nearest, subnormal numbers kept),
+/// whatever the caller's is. All arithmetic that decides bits runs in one of these.
 pub fn with_default_floats<R>(body: impl FnOnce() -> R) -> R {
     let _environment = DefaultFloatEnvironment::enter();
     body()

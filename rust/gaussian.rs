@@ -64,13 +64,33 @@ pub fn interval(low: f64, high: f64) -> Interval {
     Interval { below: below.0, mass: mass.0, above: above.0 }
 }
 
-/// The standard deviation of a standard normal variable given that it lies in `low < high`:
-/// `1 + (low phi(low) - high phi(high)) / mass - ((phi(low) - phi(high)) / mass)^2`, rooted
-/// (Johnson, Kotz & Balakrishnan 1994, 10.1). Accurate where the interval is not tiny or far out.
+/// The standard deviation of a standard normal variable given that it lies in `low < high`.
 pub fn truncated_std(low: f64, high: f64) -> f64 {
+    if high - low <= 1.0 {
+        return std_of_narrow(low, high);
+    }
+    // 1 + (low phi(low) - high phi(high)) / mass - ((phi(low) - phi(high)) / mass)^2
+    // (Johnson, Kotz & Balakrishnan 1994, 10.1)
     let density = |x: f64| (-0.5 * x * x).exp() * INV_SQRT_2PI.0;
     let moment = |x: f64| if x.is_finite() { x * density(x) } else { 0.0 };
     let mass = interval(low, high).mass;
     let shift = (density(low) - density(high)) / mass;
     (1.0 + (moment(low) - moment(high)) / mass - shift * shift).max(0.0).sqrt()
+}
+
+/// The same by Simpson's rule around the middle of the interval, where the closed form would cancel.
+fn std_of_narrow(low: f64, high: f64) -> f64 {
+    const PANELS: u32 = 1024;
+    let (middle, width) = (f64::midpoint(low, high), high - low);
+    let mut moments = [0.0; 3];
+    for i in 0..=PANELS {
+        let t = width * (f64::from(i) / f64::from(PANELS) - 0.5);
+        let rule = if i == 0 || i == PANELS { 1.0 } else { f64::from(2 + 2 * (i % 2)) };
+        let weight = rule * (-t * (middle + 0.5 * t)).exp();
+        for (moment, power) in moments.iter_mut().zip([1.0, t, t * t]) {
+            *moment += weight * power;
+        }
+    }
+    let [mass, first, second] = moments;
+    (second / mass - (first / mass) * (first / mass)).max(0.0).sqrt()
 }

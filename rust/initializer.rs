@@ -7,6 +7,7 @@
 //! - he = kaiming: `2 / fan_in`, since relu loses half of the second moment (He et al., ICCV 2015)
 //! - lecun: `1 / fan_in` (LeCun et al., Efficient `BackProp`, 1998)
 
+use crate::dispatch::with_default_floats;
 use crate::distribution::{Distribution, STD_OF_TRUNCATED_AT_2};
 use crate::error::{Error, Result, invalid};
 use crate::fans::{Layout, fans};
@@ -111,11 +112,15 @@ impl VarianceScaling {
         if !negative_slope.is_finite() {
             return invalid!("negative_slope must be finite, got {negative_slope}");
         }
-        Self::new(
-            self.scale * (gain * gain) / (1.0 + negative_slope * negative_slope),
-            self.mode,
-            self.family,
-        )
+        let scale = with_default_floats(|| {
+            self.scale * (gain * gain) / (1.0 + negative_slope * negative_slope)
+        });
+        if !scale.is_finite() || (scale == 0.0 && gain * self.scale > 0.0) {
+            return invalid!(
+                "the square of gain = {gain:e} over 1 + {negative_slope:e}^2 is out of range"
+            );
+        }
+        Self::new(scale, self.mode, self.family)
     }
 
     /// The standard deviation of weights of this shape.
@@ -132,7 +137,7 @@ impl VarianceScaling {
         if fan == 0.0 {
             return invalid!("{} of shape {} is 0", self.mode.name(), tuple(shape));
         }
-        Ok((self.scale / fan).sqrt())
+        Ok(with_default_floats(|| (self.scale / fan).sqrt()))
     }
 
     /// The law of each weight of an array of this shape. An empty array has none, so any will do.
@@ -145,7 +150,7 @@ impl VarianceScaling {
             return Ok(Distribution::Constant(0.0));
         }
         let std = self.std(shape, layout)?;
-        Ok(match self.family {
+        Ok(with_default_floats(|| match self.family {
             Family::Normal => Distribution::Normal { mean: 0.0, std },
             Family::TruncatedNormal => Distribution::TruncatedNormal {
                 mean: 0.0,
@@ -157,7 +162,7 @@ impl VarianceScaling {
                 let high = 3f64.sqrt() * std;
                 Distribution::Uniform { low: -high, high }
             }
-        })
+        }))
     }
 }
 

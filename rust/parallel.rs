@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use arc_swap::ArcSwapOption;
 
+use crate::dispatch::with_default_floats;
 use crate::error::{Error, Result, invalid};
 
 /// More threads than this are refused: surely a mistake, and each costs a stack.
@@ -29,21 +30,22 @@ static POOL: ArcSwapOption<Pool> = ArcSwapOption::const_empty();
 /// Set by [`set_num_threads`]; 0 = not set.
 static NUM_THREADS: AtomicUsize = AtomicUsize::new(0);
 
-/// The pool of this process with at least `workers` threads; grown by replacement.
-fn pool(workers: usize) -> Result<Arc<Pool>> {
+/// The pool of this process with at least `workers` threads; grown by replacement. `None` if the system gives
+/// no more threads: the caller can do the work alone.
+fn pool(workers: usize) -> Option<Arc<Pool>> {
     let process = std::process::id();
     let current = POOL.load_full();
     if let Some(pool) = &current
         && pool.process == process
         && pool.workers >= workers
     {
-        return Ok(Arc::clone(pool));
+        return Some(Arc::clone(pool));
     }
     let rayon = rayon::ThreadPoolBuilder::new()
         .num_threads(workers)
         .thread_name(|i| format!("initcore-{i}"))
         .build()
-        .map_err(|e| Error::Invalid(format!("cannot start {workers} threads: {e}")))?;
+        .ok()?;
     let pool = Arc::new(Pool { process, workers, rayon });
     if let Some(old) = POOL.swap(Some(Arc::clone(&pool)))
         && old.process != process
@@ -52,7 +54,7 @@ fn pool(workers: usize) -> Result<Arc<Pool>> {
         std::mem::forget(old);
         std::mem::forget(current);
     }
-    Ok(pool)
+    Some(pool)
 }
 
 /// The default number of threads: [`set_num_threads`], else `INITCORE_NUM_THREADS`, else the cores.
@@ -106,7 +108,8 @@ pub const NEVER: Stop<'static> = &|| false;
 
 /// Calls `body` once for every item, on at most `threads` threads, the caller's included.
 ///
-/// Items are handed out in order and one at a time; `body` must not care who runs it.
+/// Items are handed out in order and one at a time; `body` must not care who runs it. It runs in the default
+/// floating-point environment: another library may have set flush-to-zero on one thread and not on another.
 ///
 /// # Errors
 /// [`Error::Interrupted`] when `stop` said so: items not yet handed out are then left undone.
@@ -129,27 +132,29 @@ where
         // Poisoned only if the iterator itself panicked; then there is nothing left to hand out.
         queue.lock().ok()?.next()
     };
+    let work = || {
+        with_default_floats(|| {
+            while let Some(item) = next() {
+                body(item);
+            }
+        });
+    };
     let work_and_watch = || {
         while let Some(item) = next() {
-            body(item);
+            with_default_floats(|| body(item));
             if stop() {
                 stopped.store(true, Ordering::Relaxed);
             }
         }
     };
-    if threads <= 1 {
-        work_and_watch();
-    } else {
-        pool(threads - 1)?.rayon.in_place_scope(|scope| {
+    match if threads > 1 { pool(threads - 1) } else { None } {
+        None => work_and_watch(),
+        Some(pool) => pool.rayon.in_place_scope(|scope| {
             for _ in 1..threads {
-                scope.spawn(|_| {
-                    while let Some(item) = next() {
-                        body(item);
-                    }
-                });
+                scope.spawn(|_| work());
             }
             work_and_watch();
-        });
+        }),
     }
     if stopped.into_inner() { Err(Error::Interrupted) } else { Ok(()) }
 }

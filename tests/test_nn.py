@@ -90,6 +90,37 @@ def test_a_layer_in_loops():
         np.testing.assert_allclose(got, want, rtol=1e-13, atol=1e-14)
 
 
+@pytest.mark.parametrize("rows", [16384, 16385, 40_000])
+def test_many_rows(rows):
+    """Full-batch training on a large set: sums over the batch stay accurate in float32.
+
+    All terms are equal, the worst case for a running sum.
+    """
+    x, w = np.ones((rows, 3), np.float32), np.full((3, 300), 0.1, np.float32)
+    _, cache = ic.dense_forward(x, w, np.zeros(300, np.float32))
+    dx, dw, db = ic.dense_backward(np.full((rows, 300), 0.1, np.float32), cache)
+    np.testing.assert_allclose(db, rows * np.float32(0.1), rtol=1e-7)
+    np.testing.assert_allclose(dw, rows * np.float32(0.1), rtol=3e-5)
+    np.testing.assert_allclose(dx, 3.0, rtol=1e-5)
+    net = ic.MLP([3, 2], seed=0)
+    net.fit(
+        x, np.zeros(rows, int), loss="softmax_cross_entropy", optimizer=ic.SGD(0.1), batch_size=rows, epochs=1
+    )
+
+
+def test_a_sigmoid_before_the_binary_loss_is_part_of_it():
+    """Probabilities out, logits into the loss: the training of a linear output, not a double sigmoid."""
+    x, t = np.random.default_rng(0).normal(size=(50, 3)), np.arange(50) % 2
+    nets = [ic.MLP([3, 8, 1], output_activation=o, seed=0) for o in ("sigmoid", "linear")]
+    for net in nets:
+        net.fit(x, t, loss="binary_cross_entropy", optimizer=ic.SGD(0.5), batch_size=10, epochs=20)
+    probability, logit = (net.forward(x) for net in nets)
+    np.testing.assert_allclose(probability, 1 / (1 + np.exp(-logit)), rtol=1e-6)
+    (a, b) = (net.evaluate(x, t, loss="binary_cross_entropy") for net in nets)
+    assert a == b
+    assert a[1] == np.mean(nets[0].predict(x) == t)
+
+
 # --- gradients -----------------------------------------------------------------------------------
 
 

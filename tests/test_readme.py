@@ -18,3 +18,10 @@ def test_the_example(capsys):
         # matrix products may round differently on another machine
         for number, promise in zip(numbers, promises, strict=True):
             assert abs(float(number) - float(promise)) < 0.05
+
+
+def test_links_lead_somewhere_and_nothing_was_left_to_fill_in():
+    root = Path(__file__).parents[1]
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", README):
+        assert (root / target).exists(), target
+    assert not re.findall(r"^[A-Z_]{4,}$", README, re.MULTILINE)

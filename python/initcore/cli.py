@@ -33,7 +33,8 @@ CONSTANT = "constant(0.1)"
 _EPILOG = """\
 The table has one row per initialization:
   activation std    of the first and last layer (the outputs), before training
-  gradient ratio    gradient norm of the first layer over that of the last, before training
+  gradient ratio    gradient norm of the first layer's parameters over that of the last's, before training
+                    (the why has the error signal, which is what the theory follows, without the inputs)
   distinct units    hidden units that differ from each other after training, of all
   training loss     over all training samples, after training
   test accuracy     over all test samples, after training
@@ -174,7 +175,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--dtype", choices=("float32", "float64"), default="float32", help="default: float32")
     add(
         "--threads",
-        type=_integer(1),
+        type=_integer(1, 1025),
         metavar="N",
         help="at most this many; results do not depend on it (default: all)",
     )

@@ -112,8 +112,8 @@ class Result:
 
     @property
     def trains(self) -> bool:
-        """Whether the verdict is healthy and the loss fell below that of guessing."""
-        return self.verdict == "healthy" and self.loss < STUCK * self.guess_loss
+        """Whether its units learn different things, and the loss fell below that of guessing."""
+        return self.verdict not in {"symmetric", "diverged"} and self.loss < STUCK * self.guess_loss
 
     @property
     def gradient_ratio(self) -> float:
@@ -314,12 +314,15 @@ def judge(
             f"equal units get equal gradients: {max(same)} of them work like one, however long "
             f"they train; {fall}"
         )
+    explodes = not (forward_gain < EXPLODES and backward_gain < EXPLODES)  # also NaN, an overflow
+    blame = "" if explodes else "; the initialization is not to blame: try a smaller learning rate"
     if not math.isfinite(loss):
-        return "diverged", f"{growth}; a number stopped being finite in epoch {epochs}"
+        return "diverged", f"{growth}; a number stopped being finite in epoch {epochs}{blame}"
     if loss > 2 * max(initial_loss, guess_loss):
-        return "diverged", f"{growth}; {fall}"
-    if not (forward_gain < EXPLODES and backward_gain < EXPLODES):  # also NaN, an overflow
-        return "exploding", f"{growth}; {fall}"
+        return "diverged", f"{growth}; {fall}{blame}"
+    if explodes:
+        trains = "; it trains all the same" if loss < LEARNED * guess_loss else ""
+        return "exploding", f"{growth}; {fall}{trains}"
     if min(forward_gain, backward_gain) < VANISHES and loss > LEARNED * guess_loss:
         return "vanishing", f"{growth}; {fall}"
     hint = ""

@@ -232,7 +232,7 @@ def _prepare(name: str, x: Array, y: Array, seed: int) -> Dataset:
             f"{name}: expected x of shape (samples, features) and y of shape (samples,), "
             f"got {x.shape} and {y.shape}"
         )
-    if not np.issubdtype(x.dtype, np.number) or np.iscomplexobj(x):
+    if x.dtype.kind not in "biuf":
         raise ValueError(f"{name}: expected x to hold real numbers, got {x.dtype}")
     with np.errstate(over="ignore"):  # of wider numbers
         x = x.astype(np.float64)

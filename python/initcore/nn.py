@@ -199,7 +199,8 @@ class MLP:
         Inputs, then the width of every layer: ``[784, 256, 10]`` has two layers.
     activation, output_activation : str
         "linear", "relu", "leaky_relu", "leaky_relu(0.2)", "tanh" or "sigmoid": of all layers but the last,
-        and of the last. The cross-entropy losses take logits, that is a linear output.
+        and of the last. The cross-entropy losses take logits, that is a linear output; behind a sigmoid,
+        "binary_cross_entropy" takes the sigmoid's argument.
     init : str or Initializer
         For the weights; see `get`. Biases begin at zero.
     bias : bool
@@ -459,7 +460,8 @@ class MLP:
             Evaluated after every epoch.
         callbacks : iterable of callable
             Each is called after every epoch with the epoch's row of the history, a dict, and sees the
-            parameters of that moment; something true ends the fit. Parameters set in a callback are lost.
+            parameters of that moment; something true ends the fit. Parameters that a callback, or another
+            thread, sets meanwhile are lost. `x` and `t` must not be changed.
         progress : bool, optional
             Show a progress bar; by default where standard error is a terminal.
         num_threads : int, optional
@@ -474,8 +476,6 @@ class MLP:
         ValueError, TypeError
             As in `loss_and_grad`, before anything is changed.
         """
-        from tqdm import tqdm
-
         if not isinstance(optimizer, _Optimizer):
             msg = f"optimizer must be an SGD, RMSProp or Adam, got {type(optimizer).__name__}"
             raise TypeError(msg)
@@ -496,9 +496,13 @@ class MLP:
             validation = self._samples(xv, tv, loss, "validation ")
         x, t = self._samples(x, t, loss)
         history = History()
-        # No bar at all where none is shown: even a hidden one takes tqdm's global lock.
-        shown = sys.stderr.isatty() if progress is None else progress
-        bar = tqdm(total=epochs, unit="epoch", leave=False) if shown else None
+        # No bar at all where none is shown: even a hidden one takes tqdm's global lock, and its import that
+        # of the import system; a fork in another thread would leave them locked in the child.
+        bar = None
+        if sys.stderr.isatty() if progress is None else progress:
+            from tqdm import tqdm
+
+            bar = tqdm(total=epochs, unit="epoch", leave=False)
 
         def on_epoch(row: dict[str, Any]) -> bool:
             history.epochs.append(row)
@@ -552,7 +556,8 @@ def dense_forward(
     Returns
     -------
     y : ndarray, (batch, fan_out)
-        float64 if one of the arrays is, float32 otherwise; integers are converted to the type of the others.
+        float64 if one of the arrays is, float32 otherwise; integers are converted to the type of the
+        others. The cache holds the same array: change a copy.
     cache : DenseCache
         For `dense_backward`.
 

@@ -43,6 +43,6 @@ def make(text: str, makers: Mapping[str, Callable[..., T]], what: str) -> T:
         raise ValueError(msg)
     try:
         return makers[name](*args, **options)
-    except TypeError as error:
+    except (TypeError, OverflowError) as error:
         msg = f"wrong arguments in the {what} {text!r}: {error}"
         raise ValueError(msg) from None

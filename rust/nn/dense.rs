@@ -150,18 +150,22 @@ fn add_to_rows<T: Real>(z: &mut [T], b: &[T]) {
     }
 }
 
-/// `db = sum over the rows of dz`, row after row; parallel over bands of columns.
+/// Columns that [`sum_rows`] adds up at once.
+const BAND: usize = 256;
+
+/// `db = sum over the rows of dz`, row after row in `f64`; parallel over bands of columns.
 fn sum_rows<T: Real>(dz: &[T], db: &mut [T], run: Run<'_>) -> Result<()> {
     let columns = db.len().max(1);
-    let rows = dz.len() / columns;
-    let width = (CHUNK / rows.max(1)).next_multiple_of(16);
-    let bands = db.chunks_mut(width).enumerate();
+    let bands = db.chunks_mut(BAND).enumerate();
     for_each(run, bands.len(), bands, |(i, band)| {
-        band.fill(T::zero());
+        let mut sums = [0.0; BAND];
         for row in dz.chunks_exact(columns) {
-            for (sum, &dz) in band.iter_mut().zip(&row[i * width..]) {
-                *sum += dz;
+            for (sum, &dz) in sums.iter_mut().zip(&row[i * BAND..][..band.len()]) {
+                *sum += dz.widen();
             }
+        }
+        for (db, &sum) in band.iter_mut().zip(&sums) {
+            *db = T::narrow(sum);
         }
     })
 }

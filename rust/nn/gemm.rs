@@ -5,6 +5,7 @@
 //! nor on which thread took which block (Law 2).
 
 use faer::linalg::matmul::matmul;
+use faer::reborrow::ReborrowMut;
 use faer::{Accum, MatMut, MatRef, Par};
 
 use super::real::Real;
@@ -19,6 +20,10 @@ const MAX_BLOCK: usize = 1 << 28;
 const MIN_ROWS: usize = 32;
 /// More blocks than this are cut only to stay under `MAX_BLOCK`.
 const BLOCKS: usize = 64;
+
+/// The reduction is summed in pieces of this length, which keeps rounding errors of a long one in check: they
+/// grow with its running sums, here `MAX_DEPTH` and then one for each piece.
+const MAX_DEPTH: usize = 1024;
 
 /// A read-only matrix over a row-major slice, possibly seen transposed.
 #[derive(Debug, Clone, Copy)]
@@ -90,8 +95,15 @@ pub(super) fn product_block<T: Real>(
     b: Matrix<'_, T>,
 ) {
     let count = block.len() / b.columns.max(1);
-    let out = MatMut::from_row_major_slice_mut(block, count, b.columns);
-    matmul(out, Accum::Replace, a.block(first, count), b.block(0, b.rows), T::one(), Par::Seq);
+    let mut out = MatMut::from_row_major_slice_mut(block, count, b.columns);
+    let (a, b) = (a.block(first, count), b.block(0, b.rows));
+    let mut accum = Accum::Replace;
+    for begin in (0..b.nrows().max(1)).step_by(MAX_DEPTH) {
+        let depth = (b.nrows() - begin).min(MAX_DEPTH);
+        let (a, b) = (a.subcols(begin, depth), b.subrows(begin, depth));
+        matmul(out.rb_mut(), accum, a, b, T::one(), Par::Seq);
+        accum = Accum::Add;
+    }
 }
 
 /// `out = a b`, row-major.

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::activation::Activation;
 use super::real::Real;
 use super::{area, check_shape};
 use crate::error::{Error, Result, invalid};
@@ -53,6 +54,15 @@ impl Loss {
             Self::Mse => "mse",
             Self::BinaryCrossEntropy => "binary_cross_entropy",
             Self::SoftmaxCrossEntropy => "softmax_cross_entropy",
+        }
+    }
+
+    /// The output activation to compute with under this loss: a sigmoid in front of the binary cross-entropy is
+    /// part of the loss, which takes its argument, the logit; all others stay as they are.
+    pub fn output_activation(self, activation: Activation) -> Activation {
+        match (self, activation) {
+            (Self::BinaryCrossEntropy, Activation::Sigmoid) => Activation::Linear,
+            _ => activation,
         }
     }
 

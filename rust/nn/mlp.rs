@@ -199,13 +199,20 @@ impl<T: Real> Mlp<T> {
         })
     }
 
-    fn layer(&self, layer: usize, w: Range<usize>, b: Range<usize>) -> Layer<'_, T> {
+    /// Layer `layer`; `output` replaces the activation of the last one.
+    fn layer(
+        &self,
+        layer: usize,
+        (w, b): (Range<usize>, Range<usize>),
+        output: Activation,
+    ) -> Layer<'_, T> {
+        let last = layer + 1 == self.depth();
         Layer {
             w: &self.values[w],
             b: self.bias.then(|| &self.values[b]),
             fan_in: self.sizes[layer],
             fan_out: self.sizes[layer + 1],
-            activation: self.activation(layer),
+            activation: if last { output } else { self.activation },
         }
     }
 
@@ -233,10 +240,22 @@ impl<T: Real> Mlp<T> {
         workspace: &'w mut Workspace<T>,
         run: Run<'_>,
     ) -> Result<&'w [T]> {
+        self.forward_with(self.output_activation, x, batch, workspace, run)
+    }
+
+    /// [`Mlp::forward`] with another output activation.
+    fn forward_with<'w>(
+        &self,
+        output: Activation,
+        x: &[T],
+        batch: usize,
+        workspace: &'w mut Workspace<T>,
+        run: Run<'_>,
+    ) -> Result<&'w [T]> {
         self.check_batch(x, batch, workspace)?;
         let Workspace { z, y, .. } = workspace;
-        for (i, (w, b)) in self.ranges().enumerate() {
-            let layer = self.layer(i, w, b);
+        for (i, ranges) in self.ranges().enumerate() {
+            let layer = self.layer(i, ranges, output);
             let size = batch * layer.fan_out;
             let (below, above) = y.split_at_mut(i);
             let x = below.last().map_or(x, |y| &y[..batch * layer.fan_in]);
@@ -273,7 +292,8 @@ impl<T: Real> Mlp<T> {
         run: Run<'_>,
     ) -> Result<Evaluation> {
         let outputs = self.outputs();
-        self.forward(x, batch, workspace, run)?;
+        let output = loss.output_activation(self.output_activation);
+        self.forward_with(output, x, batch, workspace, run)?;
         let Workspace { z, y, gradients, dz, dx, .. } = workspace;
         if gradients.len() != self.values.len() {
             return invalid!("this workspace has no room for gradients");
@@ -288,7 +308,7 @@ impl<T: Real> Mlp<T> {
             let b = end - if self.bias { fan_out } else { 0 }..end;
             let w = b.start - fan_in * fan_out..b.start;
             end = w.start;
-            let layer = self.layer(i, w.clone(), b.clone());
+            let layer = self.layer(i, (w.clone(), b.clone()), output);
             let (dw, db) = gradients[w.start..b.end].split_at_mut(w.len());
             let size = batch * fan_out;
             let below = if i == 0 { x } else { &y[i - 1][..batch * fan_in] };
@@ -309,6 +329,17 @@ impl<T: Real> Mlp<T> {
     /// # Errors
     /// As [`Mlp::forward`], and [`Error::OutOfMemory`] when there is not enough memory.
     pub fn predict(&self, x: &[T], rows: usize, run: Run<'_>) -> Result<Vec<T>> {
+        self.predict_with(self.output_activation, x, rows, run)
+    }
+
+    /// [`Mlp::predict`] with another output activation.
+    fn predict_with(
+        &self,
+        output: Activation,
+        x: &[T],
+        rows: usize,
+        run: Run<'_>,
+    ) -> Result<Vec<T>> {
         check_shape("x", x.len(), rows, self.inputs())?;
         let mut outputs = zeros(area(rows, self.outputs())?)?;
         let mut workspace = Workspace::forward_only(self, rows.min(PREDICT_ROWS))?;
@@ -318,7 +349,7 @@ impl<T: Real> Mlp<T> {
                 return Err(Error::Interrupted);
             }
             let batch = x.len() / self.inputs();
-            out.copy_from_slice(self.forward(x, batch, &mut workspace, run)?);
+            out.copy_from_slice(self.forward_with(output, x, batch, &mut workspace, run)?);
         }
         Ok(outputs)
     }
@@ -336,7 +367,8 @@ impl<T: Real> Mlp<T> {
         run: Run<'_>,
     ) -> Result<Evaluation> {
         loss.check(targets, rows, self.outputs())?;
-        let logits = self.predict(x, rows, run)?;
+        let output = loss.output_activation(self.output_activation);
+        let logits = self.predict_with(output, x, rows, run)?;
         Ok(loss.evaluate_checked(&logits, targets, self.outputs(), None))
     }
 }

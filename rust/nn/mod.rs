@@ -25,6 +25,7 @@ pub mod optimizer;
 pub mod real;
 pub mod train;
 
+use crate::dispatch::with_default_floats;
 use crate::dispatch::{self, Isa, Kernel};
 use crate::error::{Error, Result};
 use crate::parallel::{NEVER, Stop};
@@ -55,7 +56,7 @@ where
     // An unusable `INITCORE_ISA` is an error here, before any work.
     Isa::current()?;
     if count <= 1 {
-        items.for_each(body);
+        with_default_floats(|| items.for_each(body));
         return Ok(());
     }
     crate::parallel::for_each(run.threads.min(count), items, run.stop, body)

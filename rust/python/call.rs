@@ -4,11 +4,15 @@ use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use pyo3::exceptions::{PyKeyboardInterrupt, PyMemoryError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{
+    PyKeyboardInterrupt, PyMemoryError, PyRuntimeError, PyTypeError, PyValueError,
+};
 use pyo3::prelude::*;
 
+use super::index::integer;
+use crate::dispatch::with_default_floats;
 use crate::error::Error;
-use crate::parallel::{MAX_THREADS, Stop, check_num_threads};
+use crate::parallel::{MAX_THREADS, Stop, check_num_threads, num_threads};
 
 /// How often pending signals are looked at; asking costs the interpreter's lock.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(20);
@@ -24,13 +28,18 @@ impl From<Error> for PyErr {
 }
 
 /// The number of threads to use, from a keyword argument.
-pub fn threads(requested: Option<i128>) -> PyResult<usize> {
-    match requested.map(usize::try_from).transpose() {
-        Ok(requested) => Ok(check_num_threads(requested)?),
-        Err(_) => Err(PyValueError::new_err(format!(
-            "num_threads must be from 1 to {MAX_THREADS}, got {}",
-            requested.unwrap_or_default()
+pub fn threads(requested: Option<&Bound<'_, PyAny>>) -> PyResult<usize> {
+    let Some(object) = requested else {
+        return Ok(num_threads()?);
+    };
+    match integer(object)?.map(usize::try_from) {
+        Some(Ok(n)) => Ok(check_num_threads(Some(n))?),
+        Some(Err(_)) => Err(PyValueError::new_err(format!(
+            "num_threads must be from 1 to {MAX_THREADS}, got {object}"
         ))),
+        None => {
+            Err(PyTypeError::new_err(format!("num_threads must be an integer, got {object:?}")))
+        }
     }
 }
 
@@ -57,7 +66,7 @@ pub fn detached<T: Send>(
                 }
             }
         };
-        match catch_unwind(AssertUnwindSafe(|| work(&stop))) {
+        match catch_unwind(AssertUnwindSafe(|| with_default_floats(|| work(&stop)))) {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => Err(raised.take().unwrap_or_else(|| error.into())),
             Err(panic) => {

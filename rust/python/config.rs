@@ -39,6 +39,6 @@ pub fn get_num_threads() -> Result<usize> {
 
 /// Sets the default number of threads of this process.
 #[pyfunction]
-pub fn set_num_threads(n: i128) -> PyResult<()> {
+pub fn set_num_threads(n: &Bound<'_, PyAny>) -> PyResult<()> {
     Ok(parallel::set_num_threads(threads(Some(n))?)?)
 }

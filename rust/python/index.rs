@@ -2,20 +2,36 @@
 
 use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyEllipsis, PySlice, PyTuple};
+use pyo3::types::{PyBool, PyDict, PyEllipsis, PyInt, PySlice, PyTuple};
 
 use crate::region::{Axis, Region, size, tuple};
 
 /// A shape: a non-negative integer or a sequence of them.
 pub struct Shape(pub Vec<u64>);
 
+/// An integer as Python sees it (`operator.index`); one beyond 128 bits becomes the nearest that fits. `None`
+/// if the object is no integer; an error that its own `__index__` raises.
+pub fn integer(object: &Bound<'_, PyAny>) -> PyResult<Option<i128>> {
+    if !object.hasattr("__index__")? {
+        return Ok(None);
+    }
+    let n = match object.cast::<PyInt>() {
+        Ok(n) => n.as_any().clone(),
+        // NumPy's arrays have the method, and refuse
+        Err(_) => match object.call_method0("__index__") {
+            Err(error) if error.is_instance_of::<PyTypeError>(object.py()) => return Ok(None),
+            n => n?,
+        },
+    };
+    Ok(Some(n.extract().unwrap_or(if n.lt(0)? { i128::MIN } else { i128::MAX })))
+}
+
 fn dimension(item: &Bound<'_, PyAny>) -> PyResult<u64> {
-    let n: i128 = item.extract().map_err(|_| {
-        PyTypeError::new_err(format!(
-            "shape must be an integer or a sequence of integers, got {}",
-            item.repr().map_or_else(|_| "something else".into(), |text| text.to_string())
-        ))
-    })?;
+    let Some(n) = integer(item)? else {
+        return Err(PyTypeError::new_err(format!(
+            "shape must be an integer or a sequence of integers, got {item:?}"
+        )));
+    };
     match u64::try_from(n) {
         Ok(n) if i64::try_from(n).is_ok() => Ok(n),
         _ if n < 0 => {
@@ -31,10 +47,14 @@ impl<'py> FromPyObject<'_, 'py> for Shape {
         if let Ok(shape) = object.cast::<PyTuple>() {
             return shape.iter().map(|n| dimension(&n)).collect::<PyResult<_>>().map(Shape);
         }
-        match object.try_iter() {
-            Ok(items) => items.map(|n| dimension(&n?)).collect::<PyResult<_>>().map(Shape),
-            Err(_) => Ok(Shape(vec![dimension(&object)?])),
+        // A sequence has a length and an order: no set, no dict, no endless iterator.
+        if object.hasattr("__getitem__")?
+            && !object.is_instance_of::<PyDict>()
+            && let Ok(items) = object.try_iter()
+        {
+            return items.map(|n| dimension(&n?)).collect::<PyResult<_>>().map(Shape);
         }
+        Ok(Shape(vec![dimension(&object)?]))
     }
 }
 
@@ -95,8 +115,8 @@ fn axis(item: &Bound<'_, PyAny>, n: u64, number: usize) -> PyResult<(Axis, bool)
         let start = if len == 0 { 0 } else { part.start as u64 };
         return Ok((Axis { start, step: part.step as i64, len }, true));
     }
-    let i: i128 = match item.extract() {
-        Ok(i) if !item.is_instance_of::<PyBool>() => i,
+    let i = match integer(item)? {
+        Some(i) if !item.is_instance_of::<PyBool>() => i,
         _ => {
             return Err(PyTypeError::new_err(format!(
                 "index takes integers, slices and an Ellipsis, got {}",

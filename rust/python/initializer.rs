@@ -9,7 +9,7 @@ use pyo3::types::{PyDict, PyTuple, PyType};
 
 use super::array::{Dtype, empty, writable};
 use super::call::{detached, threads};
-use super::index::{Shape, region};
+use super::index::{Shape, integer, region};
 use crate::distribution::Distribution;
 use crate::fans::{Layout, fans as fans_of};
 use crate::fill::fill;
@@ -33,15 +33,13 @@ fn seed_from(seed: Option<&Bound<'_, PyAny>>) -> PyResult<u64> {
             PyValueError::new_err(format!("no entropy for a fresh seed: {error}"))
         });
     };
-    if let Ok(seed) = seed.extract::<u64>() {
-        return Ok(seed);
+    if let Some(number) = integer(seed)? {
+        return u64::try_from(number)
+            .map_err(|_| PyValueError::new_err(format!("seed must be in [0, 2**64), got {seed}")));
     }
     let py = seed.py();
     if seed.is_instance(SEED_SEQUENCE.import(py, "numpy.random", "SeedSequence")?)? {
         return seed.call_method1("generate_state", (1, "uint64"))?.get_item(0)?.extract();
-    }
-    if seed.hasattr("__index__")? {
-        return Err(PyValueError::new_err(format!("seed must be in [0, 2**64), got {seed}")));
     }
     Err(PyTypeError::new_err(format!(
         "seed must be an integer, a numpy.random.SeedSequence or None, got {} (a Generator is not taken: \
@@ -95,7 +93,7 @@ impl Initializer {
         index: Option<&Bound<'_, PyAny>>,
         layout: &str,
         out: Option<&Bound<'_, PyAny>>,
-        num_threads: Option<i128>,
+        num_threads: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
         let distribution = self.law.distribution(&shape.0, layout.parse()?)?;
         let (region, part) = region(&shape.0, index)?;
@@ -169,8 +167,9 @@ impl Initializer {
         self.law == other.law
     }
 
+    /// Of the parameters as Python numbers: 0.0 and -0.0 are equal and hash alike.
     fn __hash__(slf: &Bound<'_, Self>) -> PyResult<isize> {
-        slf.repr()?.hash()
+        slf.get().get_config(slf.py())?.values().to_tuple().hash()
     }
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {

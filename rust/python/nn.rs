@@ -1,8 +1,9 @@
 //! The dense core in Python: arrays checked and borrowed, the interpreter let go, results as new arrays.
 
 use std::ops::ControlFlow;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use numpy::prelude::*;
 use numpy::{Element, PyArray1, PyArrayDyn, PyReadonlyArray1, PyReadonlyArray2, PyUntypedArray};
 use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
@@ -28,15 +29,20 @@ trait Number: Real + Element {}
 impl<T: Real + Element> Number for T {}
 
 /// The network, replaced as a whole: a call works on the parameters it found, whoever writes meanwhile.
-struct Shared<T>(RwLock<Arc<Core<T>>>);
+/// Without a lock, which a fork in the middle of a fit would leave locked in the child.
+struct Shared<T>(ArcSwap<Core<T>>);
 
 impl<T: Real> Shared<T> {
+    fn new(mlp: Core<T>) -> Self {
+        Self(ArcSwap::from_pointee(mlp))
+    }
+
     fn get(&self) -> Arc<Core<T>> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        self.0.load_full()
     }
 
     fn set(&self, mlp: Core<T>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(mlp);
+        self.0.store(Arc::new(mlp));
     }
 }
 
@@ -78,10 +84,11 @@ fn inputs<'py, T: Number>(
             "{what} has shape ({rows}, {given}), but the network has {columns} inputs: expected ({rows}, {columns})"
         )));
     }
-    if let Some(i) = array.as_slice()?.iter().position(|value| !value.is_finite()) {
+    let values = array.as_slice()?;
+    if let Some(i) = x.py().detach(|| values.iter().position(|value| !value.is_finite())) {
         return Err(PyValueError::new_err(format!(
             "{what} must be finite, got {} in row {}, column {}",
-            array.as_slice()?[i],
+            values[i],
             i / columns,
             i % columns
         )));
@@ -229,7 +236,6 @@ fn loss_and_grad<'py, T: Number>(
     let (mlp, py) = (net.get(), samples.0.py());
     let samples = Samples::new(&mlp, "x", samples.0, samples.1)?;
     let Dataset { x, targets, rows } = samples.dataset()?;
-    loss.check(targets, rows, mlp.outputs())?;
     let (evaluation, workspace) = detached(py, |stop| {
         let mut workspace = Workspace::new(&mlp, rows)?;
         let run = run(threads, stop);
@@ -367,8 +373,12 @@ impl Mlp {
     ) -> PyResult<Self> {
         let (activation, output) = (activation.parse()?, output_activation.parse()?);
         let net = match Dtype::parse(dtype)? {
-            Dtype::Float32 => Net::Float32(shared(Core::new(&sizes, activation, output, bias)?)),
-            Dtype::Float64 => Net::Float64(shared(Core::new(&sizes, activation, output, bias)?)),
+            Dtype::Float32 => {
+                Net::Float32(Shared::new(Core::new(&sizes, activation, output, bias)?))
+            }
+            Dtype::Float64 => {
+                Net::Float64(Shared::new(Core::new(&sizes, activation, output, bias)?))
+            }
         };
         Ok(Self { net })
     }
@@ -398,7 +408,7 @@ impl Mlp {
     fn forward<'py>(
         &self,
         x: &Bound<'py, PyAny>,
-        num_threads: Option<i128>,
+        num_threads: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let threads = threads(num_threads)?;
         with_net!(self, |net| Ok(forward(x.py(), net, x, threads)?.into_any()))
@@ -408,7 +418,7 @@ impl Mlp {
     fn activations<'py>(
         &self,
         x: &Bound<'py, PyAny>,
-        num_threads: Option<i128>,
+        num_threads: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Bound<'py, PyList>> {
         let threads = threads(num_threads)?;
         with_net!(self, |net| PyList::new(x.py(), activations(x.py(), net, x, threads)?))
@@ -420,7 +430,7 @@ impl Mlp {
         x: &Bound<'py, PyAny>,
         t: &Bound<'py, PyAny>,
         loss: &str,
-        num_threads: Option<i128>,
+        num_threads: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<(f64, Bound<'py, PyDict>)> {
         let (loss, threads) = (loss.parse()?, threads(num_threads)?);
         with_net!(self, |net| loss_and_grad(net, (x, t), loss, threads))
@@ -432,7 +442,7 @@ impl Mlp {
         x: &Bound<'_, PyAny>,
         t: &Bound<'_, PyAny>,
         loss: &str,
-        num_threads: Option<i128>,
+        num_threads: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<(f64, Option<f64>)> {
         let (loss, threads) = (loss.parse()?, threads(num_threads)?);
         with_net!(self, |net| evaluate(net, (x, t), loss, threads))
@@ -452,7 +462,7 @@ impl Mlp {
         seed: u64,
         validation: Option<(Bound<'py, PyAny>, Bound<'py, PyAny>)>,
         on_epoch: Py<PyAny>,
-        num_threads: Option<i128>,
+        num_threads: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let config = FitConfig {
             loss: loss.parse()?,
@@ -465,10 +475,6 @@ impl Mlp {
         };
         with_net!(self, |net| train(net, (x, t), &config, validation, &on_epoch))
     }
-}
-
-fn shared<T: Real>(mlp: Core<T>) -> Shared<T> {
-    Shared(RwLock::new(Arc::new(mlp)))
 }
 
 /// Borrowed arrays of one dense layer: x (batch, fan_in), w (fan_in, fan_out), b (fan_out,).
@@ -539,7 +545,7 @@ pub fn dense_forward<'py>(
     w: &Bound<'py, PyAny>,
     b: Option<&Bound<'py, PyAny>>,
     activation: &str,
-    num_threads: Option<i128>,
+    num_threads: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
     let (activation, threads) = (activation.parse()?, threads(num_threads)?);
     match dtype_of(w)? {
@@ -609,7 +615,7 @@ pub fn dense_backward<'py>(
     z: &Bound<'py, PyAny>,
     y: &Bound<'py, PyAny>,
     activation: &str,
-    num_threads: Option<i128>,
+    num_threads: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Triple<'py>> {
     let (activation, threads) = (activation.parse()?, threads(num_threads)?);
     match dtype_of(w)? {
