@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 import initcore as ic
+from initcore import _core
 
 FILE = Path(__file__).parent / "vectors" / "golden_v1.json"
 
@@ -20,9 +21,7 @@ INITIALIZERS = {
     "truncated_normal": ic.TruncatedNormal(),
     "truncated_normal(0, 1, 1.5, inf)": ic.TruncatedNormal(0.0, 1.0, 1.5, float("inf")),
     "truncated_normal(0.5, 0.1, -1, 4)": ic.TruncatedNormal(0.5, 0.1, -1.0, 4.0),
-    "xavier_uniform": ic.get("xavier_uniform"),
-    "he_normal": ic.get("he_normal"),
-    "lecun_truncated_normal": ic.get("lecun_truncated_normal"),
+    **{name: ic.get(name) for name, _ in _core.schemes()},
 }
 SHAPES = [(1, 1), (7, 9), (64, 64), (300, 257), (3, 3, 16, 32)]
 STREAMS = [(0, None), (2**64 - 1, "layers.0.weight"), (42, "Gewicht für Ebene 1")]

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import initcore as ic
+from initcore import _core
 
 ALPHA = 1e-10
 SAMPLES = 1 << 17
@@ -30,6 +31,7 @@ FORMULAS = {
     "lecun": lambda fan_in, fan_out: 1 / fan_in,
 }
 FAMILIES = ["normal", "truncated_normal", "uniform"]
+assert {f"{root}_{family}" for root in FORMULAS for family in FAMILIES} == dict(_core.schemes()).keys()
 dtypes = st.sampled_from(["float32", "float64"])
 
 
