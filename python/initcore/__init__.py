@@ -14,6 +14,7 @@ from ._core import (
     set_num_threads,
 )
 from .config import __version__, show_config
+from .dense import DenseCache, dense_backward, dense_forward
 from .initializers import (
     constant,
     get,
@@ -38,7 +39,8 @@ from .initializers import (
     xavier_uniform,
     zeros,
 )
-from .nn import MLP, SGD, Adam, DenseCache, History, RMSProp, dense_backward, dense_forward
+from .nn import MLP, History
+from .optimizers import SGD, Adam, RMSProp
 
 __all__ = [
     "MLP",

@@ -16,7 +16,7 @@ from . import _core, datasets, plot, specs
 from .compare import INITS, LAYERS, Result, runs
 from .config import __version__
 from .initializers import get
-from .nn import SGD, Adam, Optimizer, RMSProp
+from .optimizers import SGD, Adam, Optimizer, RMSProp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

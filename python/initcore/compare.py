@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .initializers import Array, get
-from .nn import MLP, SGD, History, Optimizer
+from .nn import MLP, History
+from .optimizers import SGD, Optimizer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

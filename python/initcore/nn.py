@@ -1,111 +1,23 @@
-"""Dense layers and networks, trained in Rust: arrays in, arrays out."""
+"""Networks of dense layers, trained in Rust: arrays in, arrays out."""
 
 from __future__ import annotations
 
-import operator
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, SupportsIndex, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from . import _core
+from .arrays import float_array, integer, matrix
 from .initializers import Array, get
+from .optimizers import SGD, Adam, Optimizer, RMSProp
 
 if TYPE_CHECKING:
     from ._core import Initializer
 
-_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
-
-
-@dataclass(frozen=True)
-class _Optimizer:
-    """What `MLP.fit` takes as its optimizer: hyperparameters, checked when made."""
-
-    kind: ClassVar[str]
-
-    def __post_init__(self) -> None:
-        _core.check_optimizer(self)
-
-
-@dataclass(frozen=True)
-class SGD(_Optimizer):
-    """Gradient descent, plain or with momentum, as `torch.optim.SGD` defines it.
-
-    Parameters
-    ----------
-    lr : float
-        Learning rate.
-    momentum : float
-        Share of the previous step that is kept.
-    nesterov : bool
-        Look ahead along the momentum, which must then be positive.
-    weight_decay : float
-        L2 penalty, added to the gradient.
-    """
-
-    kind: ClassVar[str] = "sgd"
-    lr: float
-    momentum: float = 0.0
-    nesterov: bool = False
-    weight_decay: float = 0.0
-
-
-@dataclass(frozen=True)
-class RMSProp(_Optimizer):
-    """Steps divided by a running root mean square (Tieleman & Hinton 2012), as `torch.optim.RMSprop`.
-
-    Parameters
-    ----------
-    lr : float
-        Learning rate.
-    alpha : float
-        Decay of the running mean square, in [0, 1).
-    eps : float
-        Added to the root.
-    momentum : float
-        Share of the previous step that is kept.
-    centered : bool
-        Divide by the running standard deviation instead.
-    weight_decay : float
-        L2 penalty, added to the gradient.
-    """
-
-    kind: ClassVar[str] = "rmsprop"
-    lr: float = 1e-2
-    alpha: float = 0.99
-    eps: float = 1e-8
-    momentum: float = 0.0
-    centered: bool = False
-    weight_decay: float = 0.0
-
-
-@dataclass(frozen=True)
-class Adam(_Optimizer):
-    """Adaptive moments (Kingma & Ba 2015), as `torch.optim.Adam` defines it.
-
-    Parameters
-    ----------
-    lr : float
-        Learning rate.
-    betas : tuple of float
-        Decays of the running mean and mean square, each in [0, 1).
-    eps : float
-        Added to the root.
-    weight_decay : float
-        L2 penalty, added to the gradient.
-    """
-
-    kind: ClassVar[str] = "adam"
-    lr: float = 1e-3
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
-    weight_decay: float = 0.0
-
-
-Optimizer: TypeAlias = SGD | RMSProp | Adam
 
 #: Called after every epoch with its row of the history; something true ends the fit.
 Callback: TypeAlias = Callable[[dict[str, Any]], object]
@@ -155,41 +67,6 @@ class History(Mapping[str, list[Any]]):
         return any(row["diverged"] for row in self.epochs)
 
 
-def _float_array(x: npt.ArrayLike, dtype: np.dtype[Any], what: str) -> Array:
-    """Give aligned, C-contiguous real numbers in `dtype`; a copy only where `x` is something else."""
-    array = np.asarray(x)
-    if array.dtype.kind not in "fiub":
-        msg = f"{what} must hold real numbers, got dtype {array.dtype}"
-        raise TypeError(msg)
-    with np.errstate(over="ignore"):
-        converted = np.require(array, dtype, ["C", "A"])
-    if array.dtype.itemsize > dtype.itemsize and (np.isinf(converted) & np.isfinite(array)).any():
-        msg = f"{what}: some values are too large for {dtype}"
-        raise ValueError(msg)
-    return converted
-
-
-def _matrix(x: npt.ArrayLike, dtype: np.dtype[Any], what: str) -> Array:
-    array = _float_array(x, dtype, what)
-    if array.ndim != 2:
-        msg = f"{what} must have shape (rows, columns), got {array.shape}"
-        raise ValueError(msg)
-    return array
-
-
-def _integer(value: SupportsIndex, what: str, low: int, high: int = 2**63) -> int:
-    """Check that `value` is an integer in [low, high)."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        msg = f"{what} must be an integer, got {value!r}"
-        raise TypeError(msg) from None
-    if not low <= number < high:
-        msg = f"{what} must be in [{low}, 2**{high.bit_length() - 1}), got {number}"
-        raise ValueError(msg)
-    return number
-
-
 class MLP:
     """A multilayer perceptron: ``y = f(x @ W + b)``, layer after layer.
 
@@ -233,7 +110,7 @@ class MLP:
         seed: int | np.random.SeedSequence | None = None,
         dtype: npt.DTypeLike | None = None,
     ) -> None:
-        sizes = [_integer(n, "each of sizes", 1) for n in sizes]
+        sizes = [integer(n, "each of sizes", 1) for n in sizes]
         self.sizes = tuple(sizes)
         self.activation = activation
         self.output_activation = output_activation
@@ -291,7 +168,7 @@ class MLP:
             A shape does not fit.
         """
         self._core.set_parameters(
-            {name: _float_array(value, self.dtype, name) for name, value in mapping.items()}
+            {name: float_array(value, self.dtype, name) for name, value in mapping.items()}
         )
 
     def forward(self, x: npt.ArrayLike, *, num_threads: int | None = None) -> Array:
@@ -313,11 +190,11 @@ class MLP:
         ValueError
             The shape does not fit, or a number is not finite.
         """
-        return self._core.forward(_matrix(x, self.dtype, "x"), num_threads)
+        return self._core.forward(matrix(x, self.dtype, "x"), num_threads)
 
     def activations(self, x: npt.ArrayLike, *, num_threads: int | None = None) -> list[Array]:
         """Compute the outputs of every layer, first to last, each (batch, width); see `forward`."""
-        return self._core.activations(_matrix(x, self.dtype, "x"), num_threads)
+        return self._core.activations(matrix(x, self.dtype, "x"), num_threads)
 
     def predict(self, x: npt.ArrayLike, *, num_threads: int | None = None) -> npt.NDArray[np.int64]:
         """Decide on a class for each row of `x`.
@@ -354,7 +231,7 @@ class MLP:
         if loss not in losses:
             msg = f"unknown loss {loss!r}: expected one of {', '.join(losses)}"
             raise ValueError(msg)
-        x = _matrix(x, self.dtype, f"{where}x")
+        x = matrix(x, self.dtype, f"{where}x")
         array = np.asarray(t)
         given, rows, outputs = array.shape, len(x), self.sizes[-1]
         if loss == "softmax_cross_entropy" and array.ndim == 1:
@@ -375,7 +252,7 @@ class MLP:
             labels_too = f"({rows},) and be integers, or " if loss == "softmax_cross_entropy" else ""
             msg = f"{where}targets must have shape {labels_too}{(rows, outputs)} for {loss}, got {given}"
             raise ValueError(msg)
-        return x, _float_array(array, self.dtype, f"{where}targets") if labels is None else labels
+        return x, float_array(array, self.dtype, f"{where}targets") if labels is None else labels
 
     def loss_and_grad(
         self, x: npt.ArrayLike, t: npt.ArrayLike, *, loss: str, num_threads: int | None = None
@@ -476,7 +353,7 @@ class MLP:
         ValueError, TypeError
             As in `loss_and_grad`, before anything is changed.
         """
-        if not isinstance(optimizer, _Optimizer):
+        if not isinstance(optimizer, SGD | RMSProp | Adam):
             msg = f"optimizer must be an SGD, RMSProp or Adam, got {type(optimizer).__name__}"
             raise TypeError(msg)
         callbacks = tuple(callbacks)
@@ -484,8 +361,8 @@ class MLP:
             if not callable(callback):
                 msg = f"callbacks must be callable, got {callback!r}"
                 raise TypeError(msg)
-        batch_size, epochs = _integer(batch_size, "batch_size", 1), _integer(epochs, "epochs", 0)
-        seed = _integer(seed, "seed", 0, 2**64)
+        batch_size, epochs = integer(batch_size, "batch_size", 1), integer(epochs, "epochs", 0)
+        seed = integer(seed, "seed", 0, 2**64)
         validation = None
         if validation_data is not None:
             try:
@@ -520,97 +397,3 @@ class MLP:
             if bar is not None:
                 bar.close()
         return history
-
-
-class DenseCache(NamedTuple):
-    """What `dense_backward` needs of the forward pass; the arrays must not be changed in between."""
-
-    x: Array
-    w: Array
-    b: Array | None
-    z: Array
-    y: Array
-    activation: str
-
-
-def dense_forward(
-    x: npt.ArrayLike,
-    w: npt.ArrayLike,
-    b: npt.ArrayLike | None = None,
-    activation: str = "linear",
-    *,
-    num_threads: int | None = None,
-) -> tuple[Array, DenseCache]:
-    """Compute one dense layer, ``y = f(x @ w + b)``.
-
-    Parameters
-    ----------
-    x : array_like, (batch, fan_in)
-    w : array_like, (fan_in, fan_out)
-    b : array_like, (fan_out,), optional
-    activation : str
-        As in `MLP`.
-    num_threads : int, optional
-        At most this many; the result does not depend on it.
-
-    Returns
-    -------
-    y : ndarray, (batch, fan_out)
-        float64 if one of the arrays is, float32 otherwise; integers are converted to the type of the
-        others. The cache holds the same array: change a copy.
-    cache : DenseCache
-        For `dense_backward`.
-
-    Raises
-    ------
-    ValueError
-        Shapes do not fit together.
-    TypeError
-        An array does not hold real numbers of at most 64 bits.
-    """
-    given = [np.asarray(a) for a in (x, w, b) if a is not None]
-    floats = [a.dtype for a in given if a.dtype.kind == "f"]
-    dtype = np.result_type(np.float32, *floats)
-    if dtype not in _FLOATS:
-        msg = f"dtype must be float32 or float64, got {dtype}"
-        raise TypeError(msg)
-    x, w = _matrix(x, dtype, "x"), _matrix(w, dtype, "w")
-    if b is not None:
-        b = _float_array(b, dtype, "b")
-        if b.ndim != 1:
-            msg = f"b must have shape (fan_out,), got {b.shape}"
-            raise ValueError(msg)
-    z, y = _core.dense_forward(x, w, b, activation, num_threads)
-    return y, DenseCache(x, w, b, z, y, activation)
-
-
-def dense_backward(
-    dy: npt.ArrayLike, cache: DenseCache, *, num_threads: int | None = None
-) -> tuple[Array, Array, Array | None]:
-    """Compute the gradients of a dense layer.
-
-    Parameters
-    ----------
-    dy : array_like, (batch, fan_out)
-        Gradient of the loss with respect to the layer's output.
-    cache : DenseCache
-        From `dense_forward`.
-    num_threads : int, optional
-        At most this many; the result does not depend on it.
-
-    Returns
-    -------
-    dx : ndarray, (batch, fan_in)
-    dw : ndarray, (fan_in, fan_out)
-        Summed over the batch, as is `db`.
-    db : ndarray, (fan_out,)
-        None for a layer without bias.
-
-    Raises
-    ------
-    ValueError
-        `dy` does not have the shape of the output.
-    """
-    dy = _matrix(dy, cache.w.dtype, "dy")
-    dx, dw, db = _core.dense_backward(dy, cache.x, cache.w, cache.z, cache.y, cache.activation, num_threads)
-    return dx, dw, None if cache.b is None else db

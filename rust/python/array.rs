@@ -8,6 +8,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyTuple;
 
 use super::index::dims;
+use crate::nn::real::Real;
 use crate::region::tuple;
 
 /// The floating-point types that arrays may have.
@@ -50,6 +51,10 @@ impl Dtype {
         })
     }
 }
+
+/// A number that networks and NumPy know.
+pub trait Number: Real + Element {}
+impl<T: Real + Element> Number for T {}
 
 /// `numpy.empty(shape, dtype)`, with NumPy's own errors where there is no room.
 pub fn empty<'py, T: Element>(

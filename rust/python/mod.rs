@@ -7,9 +7,11 @@
 mod array;
 mod call;
 mod config;
+mod dense;
 mod index;
 mod initializer;
-mod nn;
+mod mlp;
+mod optimizer;
 
 use pyo3::prelude::*;
 
@@ -21,9 +23,13 @@ mod _core {
         get_isa, get_num_threads, set_isa, set_num_threads, stream_version, version,
     };
     #[pymodule_export]
+    use super::dense::{dense_backward, dense_forward};
+    #[pymodule_export]
     use super::initializer::{
         Constant, Initializer, Normal, TruncatedNormal, Uniform, VarianceScaling, fans, schemes,
     };
     #[pymodule_export]
-    use super::nn::{Mlp, check_optimizer, dense_backward, dense_forward, nn_names};
+    use super::mlp::{Mlp, nn_names};
+    #[pymodule_export]
+    use super::optimizer::check_optimizer;
 }

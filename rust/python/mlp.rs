@@ -1,32 +1,25 @@
-//! The dense core in Python: arrays checked and borrowed, the interpreter let go, results as new arrays.
+//! `MLP` in Python: arrays checked and borrowed, the interpreter let go, results as new arrays.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use numpy::prelude::*;
-use numpy::{Element, PyArray1, PyArrayDyn, PyReadonlyArray1, PyReadonlyArray2, PyUntypedArray};
-use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
+use numpy::{Element, PyArray1, PyArrayDyn, PyReadonlyArray1, PyReadonlyArray2};
+use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
-use super::array::{Dtype, empty};
+use super::array::{Dtype, Number, empty};
 use super::call::{detached, threads};
 use crate::error::{Error, Result};
 use crate::nn::Run;
 use crate::nn::activation::Activation;
-use crate::nn::dense::{Gradients, Layer};
 use crate::nn::loss::{Loss, Targets};
 use crate::nn::mlp::{Mlp as Core, Workspace};
-use crate::nn::optimizer::Optimizer;
 use crate::nn::real::Real;
 use crate::nn::train::{Dataset, EpochStats, FitConfig, fit};
-use crate::parallel::Stop;
 use crate::region::tuple;
-
-/// A number that networks and NumPy know.
-trait Number: Real + Element {}
-impl<T: Real + Element> Number for T {}
 
 /// The network, replaced as a whole: a call works on the parameters it found, whoever writes meanwhile.
 /// Without a lock, which a fork in the middle of a fit would leave locked in the child.
@@ -65,10 +58,6 @@ macro_rules! with_net {
             Net::Float64($net) => $body,
         }
     };
-}
-
-fn run(threads: usize, stop: Stop<'_>) -> Run<'_> {
-    Run { threads, stop }
 }
 
 /// A C-contiguous (rows, columns) array of the network's type, finite throughout.
@@ -206,7 +195,7 @@ fn activations<'py, T: Number>(
     let (rows, values) = (x.shape()[0], x.as_slice()?);
     let workspace = detached(py, |stop| {
         let mut workspace = Workspace::new(&mlp, rows)?;
-        mlp.forward(values, rows, &mut workspace, run(threads, stop))?;
+        mlp.forward(values, rows, &mut workspace, Run { threads, stop })?;
         Ok(workspace)
     })?;
     (0..mlp.depth())
@@ -223,7 +212,7 @@ fn forward<'py, T: Number>(
     let mlp = net.get();
     let x = inputs::<T>(x, "x", mlp.inputs())?;
     let (rows, values) = (x.shape()[0], x.as_slice()?);
-    let y = detached(py, |stop| mlp.predict(values, rows, run(threads, stop)))?;
+    let y = detached(py, |stop| mlp.predict(values, rows, Run { threads, stop }))?;
     array(py, &[rows, mlp.outputs()], &y)
 }
 
@@ -238,7 +227,7 @@ fn loss_and_grad<'py, T: Number>(
     let Dataset { x, targets, rows } = samples.dataset()?;
     let (evaluation, workspace) = detached(py, |stop| {
         let mut workspace = Workspace::new(&mlp, rows)?;
-        let run = run(threads, stop);
+        let run = Run { threads, stop };
         let evaluation = mlp.loss_and_grad(x, targets, rows, loss, &mut workspace, run)?;
         Ok((evaluation, workspace))
     })?;
@@ -254,57 +243,10 @@ fn evaluate<'py, T: Number>(
     let (mlp, py) = (net.get(), samples.0.py());
     let samples = Samples::new(&mlp, "x", samples.0, samples.1)?;
     let Dataset { x, targets, rows } = samples.dataset()?;
-    let evaluation = detached(py, |stop| mlp.evaluate(x, targets, rows, loss, run(threads, stop)))?;
+    let evaluation =
+        detached(py, |stop| mlp.evaluate(x, targets, rows, loss, Run { threads, stop }))?;
     let decisions = loss.decisions(rows, mlp.outputs()) as f64;
     Ok((evaluation.loss, evaluation.correct.map(|correct| correct as f64 / decisions)))
-}
-
-/// The optimizer that a Python object of `initcore.nn` describes.
-fn optimizer(object: &Bound<'_, PyAny>) -> PyResult<Optimizer> {
-    let wrong = |name: &str, expected: &str, value: &Bound<'_, PyAny>| {
-        PyTypeError::new_err(format!("{name} must be {expected}, got {value:?}"))
-    };
-    let get = |name: &str| {
-        let value = object.getattr(name)?;
-        value.extract::<f64>().map_err(|_| wrong(name, "a number", &value))
-    };
-    let flag = |name: &str| {
-        let value = object.getattr(name)?;
-        value.extract::<bool>().map_err(|_| wrong(name, "a bool", &value))
-    };
-    let kind: String = object.getattr("kind")?.extract()?;
-    let optimizer = match kind.as_str() {
-        "sgd" => Optimizer::Sgd {
-            lr: get("lr")?,
-            momentum: get("momentum")?,
-            nesterov: flag("nesterov")?,
-            weight_decay: get("weight_decay")?,
-        },
-        "rmsprop" => Optimizer::RmsProp {
-            lr: get("lr")?,
-            alpha: get("alpha")?,
-            eps: get("eps")?,
-            momentum: get("momentum")?,
-            weight_decay: get("weight_decay")?,
-            centered: flag("centered")?,
-        },
-        "adam" => {
-            let betas = object.getattr("betas")?;
-            let (beta1, beta2) =
-                betas.extract().map_err(|_| wrong("betas", "a tuple of two numbers", &betas))?;
-            let (lr, eps, weight_decay) = (get("lr")?, get("eps")?, get("weight_decay")?);
-            Optimizer::Adam { lr, beta1, beta2, eps, weight_decay }
-        }
-        _ => return Err(PyValueError::new_err(format!("unknown optimizer {kind:?}"))),
-    };
-    optimizer.check()?;
-    Ok(optimizer)
-}
-
-/// Checks the hyperparameters of an optimizer object.
-#[pyfunction]
-pub fn check_optimizer(optimizer: &Bound<'_, PyAny>) -> PyResult<()> {
-    self::optimizer(optimizer).map(|_| ())
 }
 
 /// One entry of the history.
@@ -466,7 +408,7 @@ impl Mlp {
     ) -> PyResult<()> {
         let config = FitConfig {
             loss: loss.parse()?,
-            optimizer: self::optimizer(optimizer)?,
+            optimizer: super::optimizer::optimizer(optimizer)?,
             batch_size,
             epochs,
             shuffle,
@@ -474,159 +416,6 @@ impl Mlp {
             threads: threads(num_threads)?,
         };
         with_net!(self, |net| train(net, (x, t), &config, validation, &on_epoch))
-    }
-}
-
-/// Borrowed arrays of one dense layer: x (batch, fan_in), w (fan_in, fan_out), b (fan_out,).
-struct DenseArrays<'py, T: Element> {
-    x: PyReadonlyArray2<'py, T>,
-    w: PyReadonlyArray2<'py, T>,
-    b: Option<PyReadonlyArray1<'py, T>>,
-}
-
-impl<'py, T: Number> DenseArrays<'py, T> {
-    fn new(
-        x: &Bound<'py, PyAny>,
-        w: &Bound<'py, PyAny>,
-        b: Option<&Bound<'py, PyAny>>,
-    ) -> PyResult<Self> {
-        let (x, w) =
-            (x.extract::<PyReadonlyArray2<'py, T>>()?, w.extract::<PyReadonlyArray2<'py, T>>()?);
-        let b = b.map(|b| b.extract::<PyReadonlyArray1<'py, T>>()).transpose()?;
-        let ([batch, columns], [fan_in, fan_out]) = (x.shape(), w.shape()) else {
-            unreachable!("two axes each")
-        };
-        if columns != fan_in {
-            return Err(PyValueError::new_err(format!(
-                "x has shape ({batch}, {columns}) and w ({fan_in}, {fan_out}): the columns of x must match the rows of w"
-            )));
-        }
-        if let Some(b) = &b
-            && b.shape() != [*fan_out]
-        {
-            return Err(PyValueError::new_err(format!(
-                "b has shape ({},) and w ({fan_in}, {fan_out}): expected b of shape ({fan_out},)",
-                b.shape()[0]
-            )));
-        }
-        Ok(Self { x, w, b })
-    }
-
-    fn layer(&self, activation: Activation) -> PyResult<Layer<'_, T>> {
-        let [fan_in, fan_out] = *self.w.shape() else { unreachable!("two axes") };
-        let b = self.b.as_ref().map(|b| b.as_slice()).transpose()?;
-        Ok(Layer { w: self.w.as_slice()?, b, fan_in, fan_out, activation })
-    }
-}
-
-fn dense_forward_typed<'py, T: Number>(
-    arrays: &DenseArrays<'py, T>,
-    py: Python<'py>,
-    activation: Activation,
-    threads: usize,
-) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
-    let layer = arrays.layer(activation)?;
-    let (x, batch) = (arrays.x.as_slice()?, arrays.x.shape()[0]);
-    let shape = [batch as u64, layer.fan_out as u64];
-    let (z, y) = (empty::<T>(py, &shape)?, empty::<T>(py, &shape)?);
-    {
-        let (mut z, mut y) = (z.readwrite(), y.readwrite());
-        let (z, y) = (z.as_slice_mut()?, y.as_slice_mut()?);
-        detached(py, |stop| layer.forward(x, batch, z, y, run(threads, stop)))?;
-    }
-    Ok((z.into_any(), y.into_any()))
-}
-
-/// `z = x w + b` and `y = f(z)`, as `(z, y)`.
-#[pyfunction]
-pub fn dense_forward<'py>(
-    py: Python<'py>,
-    x: &Bound<'py, PyAny>,
-    w: &Bound<'py, PyAny>,
-    b: Option<&Bound<'py, PyAny>>,
-    activation: &str,
-    num_threads: Option<&Bound<'_, PyAny>>,
-) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
-    let (activation, threads) = (activation.parse()?, threads(num_threads)?);
-    match dtype_of(w)? {
-        Dtype::Float32 => {
-            dense_forward_typed(&DenseArrays::<f32>::new(x, w, b)?, py, activation, threads)
-        }
-        Dtype::Float64 => {
-            dense_forward_typed(&DenseArrays::<f64>::new(x, w, b)?, py, activation, threads)
-        }
-    }
-}
-
-fn dtype_of(array: &Bound<'_, PyAny>) -> PyResult<Dtype> {
-    let array = array
-        .cast::<PyUntypedArray>()
-        .map_err(|_| PyTypeError::new_err("expected a numpy.ndarray"))?;
-    Dtype::of_array(array, "w")
-}
-
-type Triple<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>, Bound<'py, PyAny>);
-
-fn dense_backward_typed<'py, T: Number>(
-    dy: &Bound<'py, PyAny>,
-    arrays: &DenseArrays<'py, T>,
-    (z, y): (&Bound<'py, PyAny>, &Bound<'py, PyAny>),
-    activation: Activation,
-    threads: usize,
-) -> PyResult<Triple<'py>> {
-    let py = dy.py();
-    let layer = arrays.layer(activation)?;
-    let (x, batch) = (arrays.x.as_slice()?, arrays.x.shape()[0]);
-    let (dy, z, y): (PyReadonlyArray2<'py, T>, PyReadonlyArray2<'py, T>, PyReadonlyArray2<'py, T>) =
-        (dy.extract()?, z.extract()?, y.extract()?);
-    for (name, array) in [("dy", &dy), ("z", &z), ("y", &y)] {
-        if array.shape() != [batch, layer.fan_out] {
-            return Err(PyValueError::new_err(format!(
-                "{name} has shape ({}, {}), expected ({batch}, {}), that of the output",
-                array.shape()[0],
-                array.shape()[1],
-                layer.fan_out
-            )));
-        }
-    }
-    let (fan_in, fan_out) = (layer.fan_in as u64, layer.fan_out as u64);
-    let (dx, dw) = (empty::<T>(py, &[batch as u64, fan_in])?, empty::<T>(py, &[fan_in, fan_out])?);
-    let db = empty::<T>(py, &[fan_out])?;
-    {
-        let mut dz = dy.as_slice()?.to_vec();
-        let (mut dx, mut dw, mut db) = (dx.readwrite(), dw.readwrite(), db.readwrite());
-        let gradients = Gradients {
-            dx: Some(dx.as_slice_mut()?),
-            dw: dw.as_slice_mut()?,
-            db: Some(db.as_slice_mut()?),
-        };
-        let saved = (x, z.as_slice()?, y.as_slice()?);
-        detached(py, |stop| layer.backward(saved, batch, &mut dz, gradients, run(threads, stop)))?;
-    }
-    Ok((dx.into_any(), dw.into_any(), db.into_any()))
-}
-
-/// `(dx, dw, db)` for the gradient `dy` of the output `y = f(z)`, `z = x w + b`.
-#[pyfunction]
-pub fn dense_backward<'py>(
-    dy: &Bound<'py, PyAny>,
-    x: &Bound<'py, PyAny>,
-    w: &Bound<'py, PyAny>,
-    z: &Bound<'py, PyAny>,
-    y: &Bound<'py, PyAny>,
-    activation: &str,
-    num_threads: Option<&Bound<'_, PyAny>>,
-) -> PyResult<Triple<'py>> {
-    let (activation, threads) = (activation.parse()?, threads(num_threads)?);
-    match dtype_of(w)? {
-        Dtype::Float32 => {
-            let arrays = DenseArrays::<f32>::new(x, w, None)?;
-            dense_backward_typed(dy, &arrays, (z, y), activation, threads)
-        }
-        Dtype::Float64 => {
-            let arrays = DenseArrays::<f64>::new(x, w, None)?;
-            dense_backward_typed(dy, &arrays, (z, y), activation, threads)
-        }
     }
 }
 
