@@ -14,7 +14,7 @@ IN_VENV := PATH="$(CURDIR)/$(BIN):$$PATH"
 SOURCES    := pyproject.toml Cargo.toml Cargo.lock $(shell find rust -name '*.rs')
 RUST_MINOR := $(shell sed -n 's/^rust-version = "1\.\([0-9]*\).*/\1/p' Cargo.toml)
 
-.PHONY: help demo test check bench wheel clean has-rust has-python
+.PHONY: help demo test check bench docs wheel clean has-rust has-python
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -47,6 +47,9 @@ ifeq ($(shell uname -s),Linux)
 PORTABLE := --zig --compatibility manylinux2014
 endif
 
+docs: $(VENV)/with-docs  ## Write the documentation to docs/_build/html
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
 wheel: $(VENV)/maturin  ## Build a portable wheel in dist/ and check it in a clean environment
 	$(BIN)/python -m pip install --quiet 'maturin[zig]'
 	rm -rf dist
@@ -54,7 +57,7 @@ wheel: $(VENV)/maturin  ## Build a portable wheel in dist/ and check it in a cle
 	$(BIN)/python tools/check_wheel.py dist/*.whl
 
 clean:  ## Remove everything that was built, .venv too
-	rm -rf $(VENV) dist demo target .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(VENV) dist demo target docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
 	find python tests benches \( -name __pycache__ -o -name '_core.*.so' \) -prune -exec rm -rf {} +
 
 # Stamp: the extension, built with optimisations, and the package with its extra of that name.

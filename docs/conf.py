@@ -1,0 +1,20 @@
+"""Sphinx settings: ``make docs`` writes docs/_build/html; every warning is an error."""
+
+import initcore
+
+project = "initcore"
+author = "The initcore developers"
+copyright = f"2026, {author}"  # noqa: A001
+release = version = initcore.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = f"initcore {release}"
+
+autosummary_generate = False
+numpydoc_show_class_members = False
+default_role = "autolink"  # a link where there is something to link to
+myst_heading_anchors = 3
+# The README is written for the repository; here it lies one directory lower.
+suppress_warnings = ["myst.xref_missing"]
