@@ -147,6 +147,8 @@ def test_something_true_from_a_callback_ends_the_fit():
     callbacks = [lambda row: row["epoch"] == 1, called.append]
     history = net.fit(X, T, epochs=10, callbacks=iter(callbacks), **FIT)
     assert len(history["loss"]) == 2
+    assert history.loss == history["loss"]
+    assert not hasattr(history, "cost")
     assert len(called) == 2  # each callback is called in the last epoch too
     assert bits(net.parameters()) == after(2)
     assert not history.diverged

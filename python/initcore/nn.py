@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
@@ -25,7 +25,7 @@ Callback: TypeAlias = Callable[[dict[str, Any]], object]
 
 @dataclass
 class History(Mapping[str, list[Any]]):
-    """What happened in a fit: lists with one entry per epoch, by name.
+    """What happened in a fit: lists with one entry per epoch, as ``history["loss"]`` or ``history.loss``.
 
     ``loss``, ``accuracy``, ``val_loss``, ``val_accuracy`` (None where there is none), ``gradient_norm``
     (mean over the steps) and ``seconds``.
@@ -55,7 +55,13 @@ class History(Mapping[str, list[Any]]):
             raise KeyError(name)
         return [row[name] for row in self.epochs]
 
-    def __iter__(self) -> Any:
+    def __getattr__(self, name: str) -> list[Any]:
+        """Give the list of that name."""
+        if name in History.NAMES:
+            return self[name]
+        raise AttributeError(name)
+
+    def __iter__(self) -> Iterator[str]:
         return iter(self.NAMES)
 
     def __len__(self) -> int:
