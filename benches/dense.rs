@@ -3,6 +3,8 @@
 use std::hint::black_box;
 use std::ops::ControlFlow;
 
+use std::time::Duration;
+
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use initcore::nn::Run;
 use initcore::nn::activation::Activation;
@@ -108,5 +110,12 @@ fn networks(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, products, networks);
+criterion_group! {
+    name = benches;
+    // dozens of benchmarks: a few seconds for each
+    config = Criterion::default()
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2));
+    targets = products, networks
+}
 criterion_main!(benches);

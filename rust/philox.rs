@@ -1,8 +1,9 @@
 //! Philox4x32-10, the counter-based generator of Salmon, Moraes, Dror and Shaw, "Parallel Random Numbers:
 //! As Easy as 1, 2, 3" (SC11): ten rounds of multiply, exchange and xor over a 128-bit counter.
 //!
-//! Written once, over `LANES` counters at a time. Words are kept in 64-bit lanes with only the low half
-//! used, because the round needs the full 32 x 32 -> 64 bit product (`vpmuludq` on x86).
+//! Written once, over `LANES` counters at a time. Words are kept in the low halves of 64-bit lanes, because the
+//! round needs the full 32 x 32 -> 64 bit product. What the high halves hold does not matter: the multiplication
+//! masks them, which costs nothing where it is `vpmuludq`.
 
 /// How many blocks are made together: 16 32-bit words fill an AVX-512 register.
 pub const LANES: usize = 16;
@@ -29,15 +30,14 @@ pub fn schedule(key: [u32; 2]) -> Schedule {
 #[inline(always)]
 pub fn philox4x32_10(mut counter: [[u64; LANES]; 4], schedule: &Schedule) -> Blocks {
     for key in schedule {
-        // widened here, so that the compiler sees the high halves stay zero and multiplies 32 x 32 bits
         let key = key.map(u64::from);
         for lane in 0..LANES {
-            let product0 = MULTIPLIER[0] * counter[0][lane];
-            let product1 = MULTIPLIER[1] * counter[2][lane];
+            let product0 = MULTIPLIER[0] * (counter[0][lane] & LOW);
+            let product1 = MULTIPLIER[1] * (counter[2][lane] & LOW);
             counter[0][lane] = (product1 >> 32) ^ counter[1][lane] ^ key[0];
-            counter[1][lane] = product1 & LOW;
+            counter[1][lane] = product1;
             counter[2][lane] = (product0 >> 32) ^ counter[3][lane] ^ key[1];
-            counter[3][lane] = product0 & LOW;
+            counter[3][lane] = product0;
         }
     }
     let mut words = [[0; LANES]; 4];
