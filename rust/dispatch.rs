@@ -112,13 +112,10 @@ pub trait Kernel {
     fn run(self) -> Self::Output;
 }
 
-/// Runs the kernel on [`Isa::current`].
-///
-/// # Errors
-/// See [`Isa::current`].
-pub fn run<K: Kernel>(kernel: K) -> Result<K::Output> {
-    let isa = Isa::current()?;
-    Ok(match isa {
+/// Runs the kernel on [`Isa::current`]. Where that is an error, which every entry point asks for before any work,
+/// the baseline gives the same bits.
+pub fn run<K: Kernel>(kernel: K) -> K::Output {
+    match Isa::current().unwrap_or(Isa::Baseline) {
         // SAFETY: `current` returns only levels that `is_available` found on this machine.
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => unsafe { run_avx512(kernel) },
@@ -126,7 +123,7 @@ pub fn run<K: Kernel>(kernel: K) -> Result<K::Output> {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => unsafe { run_avx2(kernel) },
         _ => kernel.run(),
-    })
+    }
 }
 
 /// Calls `body` in the default floating-point environment (round to nearest, subnormal numbers kept),

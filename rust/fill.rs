@@ -55,8 +55,7 @@ fn fill_chunk<T: Sample, M: Map<T>>(
     begin: u64,
     out: &mut [T],
 ) {
-    // The ISA was found available above; it cannot fail here.
-    let _ = dispatch::run(FillChunk { stream, map, region, begin, out });
+    dispatch::run(FillChunk { stream, map, region, begin, out });
 }
 
 struct FillChunk<'a, T, M> {

@@ -1,5 +1,7 @@
 //! Which elements of a logical array: a start, a step and a length along each axis, as runs of the C-order index.
 
+use std::fmt::Display;
+
 use crate::error::{Error, Result, invalid};
 
 /// The elements `start, start + step, ...` (`len` of them) along one axis.
@@ -63,10 +65,10 @@ pub fn size(shape: &[u64]) -> Result<u64> {
 }
 
 /// A shape as Python writes it.
-pub fn tuple(shape: &[u64]) -> String {
+pub fn tuple<N: Display>(shape: &[N]) -> String {
     match shape {
         [n] => format!("({n},)"),
-        _ => format!("({})", shape.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")),
+        _ => format!("({})", shape.iter().map(N::to_string).collect::<Vec<_>>().join(", ")),
     }
 }
 

@@ -66,7 +66,10 @@ impl<T: Real> Workspace<T> {
     }
 
     /// Room for the forward pass only.
-    fn forward_only(mlp: &Mlp<T>, capacity: usize) -> Result<Self> {
+    ///
+    /// # Errors
+    /// As [`Workspace::new`].
+    pub fn forward_only(mlp: &Mlp<T>, capacity: usize) -> Result<Self> {
         let buffers = || -> Result<Vec<_>> {
             mlp.sizes[1..].iter().map(|&n| zeros(area(capacity, n)?)).collect()
         };

@@ -76,10 +76,7 @@ impl<F: FnOnce() -> R, R> Kernel for Vectorized<F> {
 }
 
 /// Runs `body` on the best ISA.
-///
-/// # Errors
-/// Those of [`Isa::current`]; whoever calls it inside of [`for_each`] is past them.
-fn vectorized<R>(body: impl FnOnce() -> R) -> Result<R> {
+fn vectorized<R>(body: impl FnOnce() -> R) -> R {
     dispatch::run(Vectorized(body))
 }
 

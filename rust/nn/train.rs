@@ -232,7 +232,7 @@ pub fn fit<T: Real>(
             let (x, targets) = batch.gather(rows);
             let step = mlp.loss_and_grad_checked(x, targets, size, loss, &mut workspace, run)?;
             let gradients = workspace.gradients();
-            let norm = vectorized(|| norm(gradients))?;
+            let norm = vectorized(|| norm(gradients));
             diverged = !(step.loss.is_finite() && norm.is_finite());
             if !diverged {
                 optimizer.step(mlp.values_mut(), gradients, config.threads)?;

@@ -74,10 +74,9 @@ pub fn writable<'py, T: Element>(
 ) -> PyResult<PyReadwriteArrayDyn<'py, T>> {
     let dims = dims(shape)?;
     if out.shape() != dims {
-        let given: Vec<u64> = out.shape().iter().map(|n| *n as u64).collect();
         return Err(PyValueError::new_err(format!(
             "out has shape {}, expected {}",
-            tuple(&given),
+            tuple(out.shape()),
             tuple(shape)
         )));
     }

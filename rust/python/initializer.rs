@@ -63,7 +63,6 @@ impl Job {
         py: Python<'_>,
         out: Option<&Bound<'_, PyUntypedArray>>,
     ) -> PyResult<Py<PyAny>> {
-        self.distribution.checked()?.map::<T>()?;
         let array = match out {
             Some(out) => out.clone(),
             None => empty::<T>(py, &self.shape)?.as_untyped().clone(),

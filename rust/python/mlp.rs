@@ -169,12 +169,10 @@ fn set_parameters<T: Number>(net: &Shared<T>, mapping: &Bound<'_, PyDict>) -> Py
         };
         let value = value.cast::<PyArrayDyn<T>>()?.try_readonly()?;
         if value.shape() != parameter.shape {
-            let as_tuple =
-                |shape: &[usize]| tuple(&shape.iter().map(|n| *n as u64).collect::<Vec<_>>());
             return Err(PyValueError::new_err(format!(
                 "{name} has shape {}, got {}",
-                as_tuple(&parameter.shape),
-                as_tuple(value.shape())
+                tuple(&parameter.shape),
+                tuple(value.shape())
             )));
         }
         mlp.values_mut()[parameter.range.clone()].copy_from_slice(value.as_slice()?);
@@ -183,7 +181,7 @@ fn set_parameters<T: Number>(net: &Shared<T>, mapping: &Bound<'_, PyDict>) -> Py
     Ok(())
 }
 
-/// The outputs of every layer for `x`, or of the last one only.
+/// The outputs of every layer for `x`.
 fn activations<'py, T: Number>(
     py: Python<'py>,
     net: &Shared<T>,
@@ -194,7 +192,7 @@ fn activations<'py, T: Number>(
     let x = inputs::<T>(x, "x", mlp.inputs())?;
     let (rows, values) = (x.shape()[0], x.as_slice()?);
     let workspace = detached(py, |stop| {
-        let mut workspace = Workspace::new(&mlp, rows)?;
+        let mut workspace = Workspace::forward_only(&mlp, rows)?;
         mlp.forward(values, rows, &mut workspace, Run { threads, stop })?;
         Ok(workspace)
     })?;
