@@ -1,9 +1,9 @@
-//! Which instruction set runs a kernel, and the only `unsafe` of the core.
+//! Which instruction set runs a kernel. With [`crate::simd`], the only `unsafe` of the core.
 //!
 //! A kernel is written once, as portable loops over lane arrays, inside [`Kernel::run`] marked
 //! `#[inline(always)]`. [`run`] enters it through one function per ISA; those functions differ only in
-//! their `target_feature` line, so the compiler vectorises the same source for each. Kernels use exactly
-//! rounded operations only, hence every ISA gives the same bits.
+//! their `target_feature` line and the [`Simd`] they hand on, so the compiler vectorises the same source for
+//! each. Kernels use exactly rounded operations only, hence every ISA gives the same bits.
 //!
 //! To add an ISA: one variant of [`Isa`], one arm in [`Isa::is_available`] and one in [`run`].
 #![allow(unsafe_code)]
@@ -11,6 +11,9 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::error::{Result, invalid};
+#[cfg(target_arch = "x86_64")]
+use crate::simd::{Avx2, Avx512};
+use crate::simd::{Portable, Simd};
 
 /// A level of vector instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +21,7 @@ use crate::error::{Result, invalid};
 pub enum Isa {
     /// What the compilation target guarantees (x86-64: SSE2). Fused multiply-adds may be emulated: slow.
     Baseline = 1,
-    /// x86-64 with AVX2 and FMA (2013 on).
+    /// x86-64 with AVX2, FMA and F16C (2013 on).
     Avx2 = 2,
     /// x86-64 with AVX-512 F, BW, DQ and VL.
     Avx512 = 3,
@@ -45,7 +48,13 @@ impl Isa {
         match self {
             Isa::Baseline => true,
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            Isa::Avx2 => {
+                is_x86_feature_detected!("avx2")
+                    && is_x86_feature_detected!("fma")
+                    && is_x86_feature_detected!("f16c")
+                    && is_x86_feature_detected!("bmi1")
+                    && is_x86_feature_detected!("bmi2")
+            }
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => {
                 Isa::Avx2.is_available()
@@ -109,7 +118,7 @@ pub trait Kernel {
     /// What it returns.
     type Output;
     /// The portable code; every implementation, and all it calls, must be `#[inline(always)]`.
-    fn run(self) -> Self::Output;
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
 }
 
 /// Runs the kernel on [`Isa::current`]. Where that is an error, which every entry point asks for before any work,
@@ -122,7 +131,7 @@ pub fn run<K: Kernel>(kernel: K) -> K::Output {
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => unsafe { run_avx2(kernel) },
-        _ => kernel.run(),
+        _ => kernel.run(Portable),
     }
 }
 
@@ -134,15 +143,17 @@ pub fn with_default_floats<R>(body: impl FnOnce() -> R) -> R {
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi1,bmi2")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,bmi1,bmi2")]
 fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run()
+    // SAFETY: this function may only be called where these features are.
+    kernel.run(unsafe { Avx512::new_unchecked() })
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma,bmi1,bmi2")]
+#[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2")]
 fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run()
+    // SAFETY: as above.
+    kernel.run(unsafe { Avx2::new_unchecked() })
 }
 
 /// Sets the thread's floating-point control register to its default and restores it on drop.

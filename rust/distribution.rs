@@ -6,8 +6,9 @@
 
 use crate::error::{Result, invalid};
 use crate::gaussian;
-use crate::quantile::quantiles;
-use crate::sample::Sample;
+use crate::philox::LANES;
+use crate::sample::{Float, Sample};
+use crate::simd::{Simd, lanes};
 
 /// The law of one element. Construct through the checked functions.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -119,42 +120,72 @@ impl Distribution {
     }
 }
 
-/// Words -> values; the parameters are rounded to `T` and checked to fit it.
-pub trait Map<T: Sample>: Copy + Send + Sync {
-    /// `out[i]` = the value of `words[i]`. Must be `#[inline(always)]`: it runs inside a kernel.
-    fn map(&self, words: &[T::Word], out: &mut [T]);
+/// Words -> values in `F`; the parameters are rounded to `F` and checked to fit the type of the values.
+pub trait Map<F: Float>: Copy + Send + Sync {
+    /// The values of these words, and whether one was left out, being unlikely; `EVERYWHERE` leaves none out, and
+    /// is slow. Must be `#[inline(always)]`: it runs inside a kernel.
+    fn map<S: Simd, const EVERYWHERE: bool>(
+        &self,
+        simd: S,
+        words: &[F::Word; LANES],
+    ) -> ([F; LANES], bool);
+}
+
+/// The outermost values inside the bounds, in the type of the values.
+#[derive(Clone, Copy, Debug)]
+struct Bounds<F> {
+    first: F,
+    last: F,
+}
+
+impl<F: Float> Bounds<F> {
+    #[inline(always)]
+    fn clamp(self, x: F) -> F {
+        let x = if x > self.first { x } else { self.first };
+        if x < self.last { x } else { self.last }
+    }
 }
 
 /// See [`Distribution::Uniform`].
 #[derive(Clone, Copy, Debug)]
-pub struct Uniform<T> {
-    low: T,
-    width: T,
-    /// The largest value below `high`: rounding must not reach the excluded bound.
-    last: T,
+pub struct Uniform<F> {
+    low: F,
+    width: F,
+    /// Rounding must not reach the excluded bound.
+    bounds: Bounds<F>,
 }
 
-impl<T: Sample> Map<T> for Uniform<T> {
+impl<F: Float> Map<F> for Uniform<F> {
     #[inline(always)]
-    fn map(&self, words: &[T::Word], out: &mut [T]) {
-        for (x, word) in out.iter_mut().zip(words) {
-            let y = T::unit(*word).mul_add(self.width, self.low);
-            *x = if y < self.last { y } else { self.last };
-        }
+    fn map<S: Simd, const EVERYWHERE: bool>(
+        &self,
+        _: S,
+        words: &[F::Word; LANES],
+    ) -> ([F; LANES], bool) {
+        let x = lanes!(F::ZERO; l => self.bounds.clamp(F::unit(words[l]).mul_add(self.width, self.low)));
+        (x, false)
     }
 }
 
 /// See [`Distribution::Normal`].
 #[derive(Clone, Copy, Debug)]
-pub struct Normal<T> {
-    mean: T,
-    std: T,
+pub struct Normal<F> {
+    mean: F,
+    std: F,
 }
 
-impl<T: Sample> Map<T> for Normal<T> {
+impl<F: Float> Map<F> for Normal<F> {
     #[inline(always)]
-    fn map(&self, words: &[T::Word], out: &mut [T]) {
-        quantiles(words, out, T::centered, |z| z.mul_add(self.std, self.mean));
+    fn map<S: Simd, const EVERYWHERE: bool>(
+        &self,
+        simd: S,
+        words: &[F::Word; LANES],
+    ) -> ([F; LANES], bool) {
+        let (s, near) = place(words, F::centered);
+        let v = lanes!(F::ZERO; l => s[l].abs());
+        let (z, left_out) = F::quantile::<S, EVERYWHERE>(simd, v, near);
+        let x = lanes!(F::ZERO; l => z[l].copysign(s[l]).mul_add(self.std, self.mean));
+        (x, left_out)
     }
 }
 
@@ -164,54 +195,77 @@ impl<T: Sample> Map<T> for Normal<T> {
 /// `v = middle + mass * s`. Its distance from the nearer of -1 and 1 is built up from the probability that
 /// the truncation cut off there, so that tails keep their relative precision.
 #[derive(Clone, Copy, Debug)]
-pub struct TruncatedNormal<T> {
-    mean: T,
-    std: T,
-    middle: T,
-    mass: T,
+pub struct TruncatedNormal<F> {
+    mean: F,
+    std: F,
+    middle: F,
+    mass: F,
     /// `2 P(Z < low)` and `2 P(Z > high)`.
-    cut: (T, T),
-    /// The outermost values inside the bounds.
-    first: T,
-    last: T,
+    cut: (F, F),
+    bounds: Bounds<F>,
 }
 
-impl<T: Sample> Map<T> for TruncatedNormal<T> {
+impl<F: Float> TruncatedNormal<F> {
+    /// (v, 1 - |v|) of a word. Both are monotone in the word, and on the same side of 1/2.
     #[inline(always)]
-    fn map(&self, words: &[T::Word], out: &mut [T]) {
-        let place = |word| {
-            let (s, near) = T::centered(word); // near = 1 - |s|
-            let v = s.mul_add(self.mass, self.middle);
-            let negative = v < T::ZERO;
-            // 1 - s on the positive side of v, 1 + s on the negative one
-            let distance = if (s < T::ZERO) == negative { near } else { T::TWO - near };
-            let cut = if negative { self.cut.0 } else { self.cut.1 };
-            (v, distance.mul_add(self.mass, cut))
-        };
-        let clamp = |z: T| {
-            let x = z.mul_add(self.std, self.mean);
-            let x = if x > self.first { x } else { self.first };
-            if x < self.last { x } else { self.last }
-        };
-        quantiles(words, out, place, clamp);
+    fn place(&self, word: F::Word) -> (F, F) {
+        let (s, near) = F::centered(word); // near = 1 - |s|
+        let v = s.mul_add(self.mass, self.middle);
+        let negative = v < F::ZERO;
+        // 1 - s on the positive side of v, 1 + s on the negative one
+        let distance = if (s < F::ZERO) == negative { near } else { F::TWO - near };
+        let cut = if negative { self.cut.0 } else { self.cut.1 };
+        let q = distance.mul_add(self.mass, cut);
+        let q = if q < F::BELOW_HALF { q } else { F::BELOW_HALF };
+        (v, if v.abs() < F::HALF { F::ONE - v.abs() } else { q })
     }
 }
 
-/// A distribution with its parameters in type `T`, ready to be applied.
+impl<F: Float> Map<F> for TruncatedNormal<F> {
+    #[inline(always)]
+    fn map<S: Simd, const EVERYWHERE: bool>(
+        &self,
+        simd: S,
+        words: &[F::Word; LANES],
+    ) -> ([F; LANES], bool) {
+        let (v, q) = place(words, |word| self.place(word));
+        let distance = lanes!(F::ZERO; l => v[l].abs());
+        let (z, left_out) = F::quantile::<S, EVERYWHERE>(simd, distance, q);
+        let x = lanes!(F::ZERO; l => {
+            self.bounds.clamp(z[l].copysign(v[l]).mul_add(self.std, self.mean))
+        });
+        (x, left_out)
+    }
+}
+
+/// `place(word)` by lanes, as two arrays.
+#[inline(always)]
+fn place<F: Float>(
+    words: &[F::Word; LANES],
+    place: impl Fn(F::Word) -> (F, F),
+) -> ([F; LANES], [F; LANES]) {
+    let (mut v, mut q) = ([F::ZERO; LANES], [F::ZERO; LANES]);
+    for l in 0..LANES {
+        (v[l], q[l]) = place(words[l]);
+    }
+    (v, q)
+}
+
+/// A distribution ready to be applied, for values of type `T`.
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs)]
-pub enum AnyMap<T> {
+pub enum AnyMap<T: Sample> {
     Constant(T),
-    Uniform(Uniform<T>),
-    Normal(Normal<T>),
-    TruncatedNormal(TruncatedNormal<T>),
+    Uniform(Uniform<T::Float>),
+    Normal(Normal<T::Float>),
+    TruncatedNormal(TruncatedNormal<T::Float>),
 }
 
 /// No word maps further out than this many standard deviations (float64 reaches 9.2; see `SMALLEST_MASS`).
 const LARGEST_Z: f64 = 15.0;
 
 impl Distribution {
-    /// Rounds the parameters to `T`.
+    /// Rounds the parameters to the type that `T` is computed in.
     ///
     /// # Errors
     /// A parameter or a possible value does not fit `T`, or no number of `T` lies within the bounds.
@@ -230,32 +284,36 @@ impl Distribution {
         let down = |x: f64| {
             if T::from_f64(x).to_f64() > x { T::from_f64(x).next_down() } else { T::from_f64(x) }
         };
+        let float = T::Float::from_f64;
+        let bounds =
+            |first: T, last: T| Bounds { first: float(first.to_f64()), last: float(last.to_f64()) };
         Ok(match self {
             Self::Constant(value) => AnyMap::Constant(round("value", value)?),
             Self::Uniform { low, high } if low == high => AnyMap::Constant(round("low", low)?),
             Self::Uniform { low, high } => {
                 round("low", low)?;
                 round("high", high)?;
+                round("high - low", high - low)?;
                 let (first, last) = (up(low), down(high));
                 let last = if last.to_f64() == high { last.next_down() } else { last };
-                if first > last {
+                if first.to_f64() > last.to_f64() {
                     return invalid!("no {} lies in [{low:e}, {high:e})", T::NAME);
                 }
                 AnyMap::Uniform(Uniform {
-                    low: first,
-                    width: round("high - low", high - low)?,
-                    last,
+                    low: float(low),
+                    width: float(high - low),
+                    bounds: bounds(first, last),
                 })
             }
             Self::Normal { mean, std } => {
                 round("mean + 15 std", mean.abs() + LARGEST_Z * std)?;
-                AnyMap::Normal(Normal { mean: T::from_f64(mean), std: T::from_f64(std) })
+                AnyMap::Normal(Normal { mean: float(mean), std: float(std) })
             }
             Self::TruncatedNormal { mean, std: 0.0, .. } => AnyMap::Constant(round("mean", mean)?),
             Self::TruncatedNormal { mean, std, low, high } => {
                 round("mean + 15 std", mean.abs() + LARGEST_Z * std)?;
                 let (first, last) = (up(mean + std * low), down(mean + std * high));
-                if first > last {
+                if first.to_f64() > last.to_f64() {
                     return invalid!(
                         "no {} lies between the bounds {:e} and {:e}",
                         T::NAME,
@@ -265,13 +323,12 @@ impl Distribution {
                 }
                 let p = gaussian::interval(low, high);
                 AnyMap::TruncatedNormal(TruncatedNormal {
-                    mean: T::from_f64(mean),
-                    std: T::from_f64(std),
-                    middle: T::from_f64(p.below - p.above),
-                    mass: T::from_f64(p.mass),
-                    cut: (T::from_f64(2.0 * p.below), T::from_f64(2.0 * p.above)),
-                    first,
-                    last,
+                    mean: float(mean),
+                    std: float(std),
+                    middle: float(p.below - p.above),
+                    mass: float(p.mass),
+                    cut: (float(2.0 * p.below), float(2.0 * p.above)),
+                    bounds: bounds(first, last),
                 })
             }
         })

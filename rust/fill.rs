@@ -1,20 +1,25 @@
 //! Stream + distribution + region -> array: the one way to sample.
 //!
 //! A [`Region`] names elements of a logical array by their C-order index; the array itself never exists.
-//! The elements asked for are cut into fixed chunks, each chunk walks its runs, and each run takes its
-//! values from superblocks of the stream. No step depends on how many chunks or threads there are.
+//! The elements asked for are cut into fixed chunks. Each chunk goes in batches through two loops that
+//! meet in a small buffer: the words of its runs, then the values of the words. (One loop for both was a third
+//! slower: it needs more registers than there are.) No step depends on how many chunks or threads there are.
 
-use crate::dispatch::{self, Kernel};
+use crate::dispatch::{self, Isa, Kernel};
 use crate::distribution::{AnyMap, Distribution, Map};
 use crate::error::Result;
 use crate::parallel::{self, Stop};
 use crate::philox::LANES;
 use crate::region::{Region, Run};
-use crate::sample::Sample;
-use crate::stream::Stream;
+use crate::sample::{Float, Sample};
+use crate::simd::{Simd, vector_by_vector};
+use crate::stream::{SUPERBLOCK, Stream};
 
 /// Elements per work item: some 50 us, so that handing out costs nothing and a stop is soon noticed.
 const CHUNK: usize = 1 << 16;
+
+/// Elements per batch: what both loops touch stays in the first-level cache, and each vector has a bit in 64.
+const BATCH: usize = 64 * LANES;
 
 /// Writes the values of `region` to `out`, in C order.
 ///
@@ -32,102 +37,235 @@ pub fn fill<T: Sample>(
     stop: Stop<'_>,
 ) -> Result<()> {
     assert_eq!(out.len() as u64, region.len(), "out and region differ in size");
-    let map = dispatch::with_default_floats(|| distribution.checked()?.map::<T>())?;
-    dispatch::Isa::current()?;
-    let threads = threads.min(out.len().div_ceil(CHUNK));
-    let chunks = out.chunks_mut(CHUNK).enumerate();
-    parallel::for_each(threads, chunks, stop, |(i, chunk)| {
-        let begin = (i * CHUNK) as u64;
-        match map {
-            AnyMap::Constant(value) => chunk.fill(value),
-            AnyMap::Uniform(map) => fill_chunk(stream, map, region, begin, chunk),
-            AnyMap::Normal(map) => fill_chunk(stream, map, region, begin, chunk),
-            AnyMap::TruncatedNormal(map) => fill_chunk(stream, map, region, begin, chunk),
-        }
-    })
+    fill_part(stream, distribution, region, 0, out, threads, stop)
 }
 
-/// Elements `begin..` of the region.
-fn fill_chunk<T: Sample, M: Map<T>>(
+/// Writes elements `begin .. begin + out.len()` of `region` to `out`.
+///
+/// # Errors
+/// As [`fill`].
+///
+/// # Panics
+/// When the region has no such elements.
+pub fn fill_part<T: Sample>(
     stream: &Stream,
-    map: M,
+    distribution: Distribution,
     region: &Region,
     begin: u64,
     out: &mut [T],
-) {
-    dispatch::run(FillChunk { stream, map, region, begin, out });
+    threads: usize,
+    stop: Stop<'_>,
+) -> Result<()> {
+    let end = begin.checked_add(out.len() as u64);
+    assert!(end.is_some_and(|end| end <= region.len()), "out reaches beyond the region");
+    let map = prepare::<T>(distribution)?;
+    let threads = threads.min(out.len().div_ceil(CHUNK));
+    let chunks = out.chunks_mut(CHUNK).enumerate();
+    parallel::for_each(threads, chunks, stop, |(i, out)| {
+        let begin = begin + (i * CHUNK) as u64;
+        apply(map, Words { stream, region, begin }, out);
+    })
 }
 
-struct FillChunk<'a, T, M> {
-    stream: &'a Stream,
+/// Writes the values of given words: the distribution by itself, without a stream.
+///
+/// # Errors
+/// The distribution does not fit `T`.
+///
+/// # Panics
+/// When the lengths differ.
+pub fn fill_from_words<T: Sample>(
+    distribution: Distribution,
+    words: &[<T::Float as Float>::Word],
+    out: &mut [T],
+) -> Result<()> {
+    assert_eq!(words.len(), out.len(), "words and out differ in size");
+    let map = prepare::<T>(distribution)?;
+    dispatch::with_default_floats(|| apply(map, words, out));
+    Ok(())
+}
+
+/// Everything that can fail.
+fn prepare<T: Sample>(distribution: Distribution) -> Result<AnyMap<T>> {
+    Isa::current()?;
+    dispatch::with_default_floats(|| distribution.checked()?.map::<T>())
+}
+
+/// Writes the values of as many words as `out` is long.
+fn apply<T: Sample, W: Source<T::Float>>(map: AnyMap<T>, words: W, out: &mut [T]) {
+    match map {
+        AnyMap::Constant(value) => out.fill(value),
+        AnyMap::Uniform(map) => dispatch::run(Fill { words, map, out }),
+        AnyMap::Normal(map) => dispatch::run(Fill { words, map, out }),
+        AnyMap::TruncatedNormal(map) => dispatch::run(Fill { words, map, out }),
+    }
+}
+
+struct Fill<'a, T, M, W> {
+    words: W,
     map: M,
-    region: &'a Region,
-    begin: u64,
     out: &'a mut [T],
 }
 
-impl<T: Sample, M: Map<T>> Kernel for FillChunk<'_, T, M> {
+impl<T: Sample, M: Map<T::Float>, W: Source<T::Float>> Kernel for Fill<'_, T, M, W> {
     type Output = ();
 
     #[inline(always)]
-    fn run(self) {
-        let mut source =
-            Source { stream: self.stream, map: self.map, held: None, values: [T::ZERO; 64] };
-        let mut rest = self.out;
-        for run in self.region.runs(self.begin, rest.len()) {
-            let (now, later) = rest.split_at_mut(run.len);
-            source.write(run, now);
-            rest = later;
+    fn run<S: Simd>(self, simd: S) {
+        let mut reader = self.words.reader(simd, self.out.len());
+        let mut buffer = [<T::Float as Float>::Word::default(); BATCH];
+        for out in self.out.chunks_mut(BATCH) {
+            reader.read(&mut buffer[..out.len()]);
+            apply_batch(simd, &self.map, buffer.as_chunks().0, out);
         }
     }
 }
 
-/// Values of a stream by index, holding the superblock made last: short runs often share one.
-struct Source<'a, T, M> {
+/// The values of one batch; `words` may be longer than `out`.
+#[inline(always)]
+fn apply_batch<T: Sample, S: Simd>(
+    simd: S,
+    map: &impl Map<T::Float>,
+    words: &[[<T::Float as Float>::Word; LANES]],
+    out: &mut [T],
+) {
+    let mut left_out = 0_u64; // one bit for each vector
+    let (whole, rest) = out.as_chunks_mut::<LANES>();
+    for (i, (out, words)) in whole.iter_mut().zip(words).enumerate() {
+        vector_by_vector();
+        let (x, some) = map.map::<S, false>(simd, words);
+        *out = T::round(simd, x);
+        left_out |= u64::from(some) << i;
+    }
+    while left_out != 0 {
+        let i = left_out.trailing_zeros() as usize;
+        whole[i] = T::round(simd, map.map::<S, true>(simd, &words[i]).0);
+        left_out &= left_out - 1;
+    }
+    if !rest.is_empty() {
+        let x = T::round(simd, map.map::<S, true>(simd, &words[whole.len()]).0);
+        rest.copy_from_slice(&x[..rest.len()]);
+    }
+}
+
+/// Where words come from.
+trait Source<F: Float> {
+    /// Hands out the first `len` words, in order.
+    fn reader<S: Simd>(self, simd: S, len: usize) -> impl Reader<F>;
+}
+
+/// Hands out words in order.
+trait Reader<F: Float> {
+    /// The next words.
+    fn read(&mut self, words: &mut [F::Word]);
+}
+
+/// Words given as they are.
+impl<F: Float> Source<F> for &[F::Word] {
+    #[inline(always)]
+    fn reader<S: Simd>(self, _: S, _: usize) -> impl Reader<F> {
+        self
+    }
+}
+
+impl<F: Float> Reader<F> for &[F::Word] {
+    #[inline(always)]
+    fn read(&mut self, words: &mut [F::Word]) {
+        let (now, later) = self.split_at(words.len());
+        words.copy_from_slice(now);
+        *self = later;
+    }
+}
+
+/// The words of a stream for the elements of a region from `begin` on.
+struct Words<'a> {
     stream: &'a Stream,
-    map: M,
-    held: Option<u64>,
-    /// The first `T::PER_SUPERBLOCK` are in use.
-    values: [T; 4 * LANES],
+    region: &'a Region,
+    begin: u64,
 }
 
-impl<T: Sample, M: Map<T>> Source<'_, T, M> {
+impl<F: Float> Source<F> for Words<'_> {
     #[inline(always)]
-    fn write(&mut self, run: Run, out: &mut [T]) {
-        if run.step == 1 {
-            self.write_contiguous(run.start, out);
-            return;
-        }
-        let mut index = run.start;
-        for x in out {
-            self.hold(index / T::PER_SUPERBLOCK as u64);
-            *x = self.values[index as usize % T::PER_SUPERBLOCK];
-            index = index.wrapping_add_signed(run.step);
+    fn reader<S: Simd>(self, simd: S, len: usize) -> impl Reader<F> {
+        RunReader::<F, _, _> {
+            simd,
+            stream: self.stream,
+            runs: self.region.runs(self.begin, len),
+            run: Run { start: 0, step: 1, len: 0 },
+            held: None,
+            words: [F::Word::default(); SUPERBLOCK],
         }
     }
+}
 
+/// Reads the words of runs, holding the superblock used last: short runs often share one.
+struct RunReader<'a, F: Float, S, R> {
+    simd: S,
+    stream: &'a Stream,
+    runs: R,
+    /// What is left of the current run.
+    run: Run,
+    held: Option<u64>,
+    /// The first `F::PER_SUPERBLOCK` are in use.
+    words: [F::Word; SUPERBLOCK],
+}
+
+impl<F: Float, S: Simd, R: Iterator<Item = Run>> Reader<F> for RunReader<'_, F, S, R> {
     #[inline(always)]
-    fn write_contiguous(&mut self, start: u64, out: &mut [T]) {
-        let size = T::PER_SUPERBLOCK;
+    fn read(&mut self, mut words: &mut [F::Word]) {
+        while !words.is_empty() {
+            if self.run.len == 0 {
+                let Some(run) = self.runs.next() else { return };
+                self.run = run;
+            }
+            let Run { start, step, len } = self.run;
+            let count = len.min(words.len());
+            let (now, later) = words.split_at_mut(count);
+            if step == 1 {
+                self.read_contiguous(start, now);
+            } else {
+                self.read_strided(start, step, now);
+            }
+            let start = start.wrapping_add_signed(step.wrapping_mul(count as i64));
+            self.run = Run { start, step, len: len - count };
+            words = later;
+        }
+    }
+}
+
+impl<F: Float, S: Simd, R> RunReader<'_, F, S, R> {
+    #[inline(always)]
+    fn read_contiguous(&mut self, start: u64, words: &mut [F::Word]) {
+        let size = F::PER_SUPERBLOCK;
         let skip = start as usize % size;
         let mut superblock = start / size as u64;
-        let mut rest = out;
+        let mut rest = words;
         if skip != 0 {
             let (head, body) = rest.split_at_mut(rest.len().min(size - skip));
             self.hold(superblock);
-            head.copy_from_slice(&self.values[skip..skip + head.len()]);
+            head.copy_from_slice(&self.words[skip..skip + head.len()]);
             superblock += 1;
             rest = body;
         }
         let mut whole = rest.chunks_exact_mut(size);
-        for values in &mut whole {
-            self.make(superblock, values);
+        for words in &mut whole {
+            F::words(&self.stream.superblock(self.simd, superblock), words);
             superblock += 1;
         }
         let tail = whole.into_remainder();
         if !tail.is_empty() {
             self.hold(superblock);
-            tail.copy_from_slice(&self.values[..tail.len()]);
+            tail.copy_from_slice(&self.words[..tail.len()]);
+        }
+    }
+
+    #[inline(always)]
+    fn read_strided(&mut self, start: u64, step: i64, words: &mut [F::Word]) {
+        let mut index = start;
+        for word in words {
+            self.hold(index / F::PER_SUPERBLOCK as u64);
+            *word = self.words[index as usize % F::PER_SUPERBLOCK];
+            index = index.wrapping_add_signed(step);
         }
     }
 
@@ -135,16 +273,8 @@ impl<T: Sample, M: Map<T>> Source<'_, T, M> {
     #[inline(always)]
     fn hold(&mut self, s: u64) {
         if self.held != Some(s) {
-            let mut values = self.values;
-            self.make(s, &mut values[..T::PER_SUPERBLOCK]);
-            self.values = values;
+            F::words(&self.stream.superblock(self.simd, s), &mut self.words[..F::PER_SUPERBLOCK]);
             self.held = Some(s);
         }
-    }
-
-    #[inline(always)]
-    fn make(&self, s: u64, out: &mut [T]) {
-        let blocks = self.stream.superblock(s);
-        self.map.map(T::words(&blocks).as_ref(), out);
     }
 }

@@ -5,10 +5,10 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`dispatch`] | which instruction set; one kernel, compiled once per ISA |
+//! | [`simd`], [`dispatch`] | which instruction set; one kernel, compiled once per ISA |
 //! | [`philox`] | the Philox4x32-10 generator over lanes |
 //! | [`stream`] | seed, name and element index -> random words |
-//! | [`sample`], [`quantile`], [`gaussian`] | float32 and float64, and the normal distribution in them |
+//! | [`sample`], [`quantile`], [`gaussian`] | the types of values, and the normal distribution in them |
 //! | [`distribution`] | random word -> value |
 //! | [`parallel`] | the one thread pool |
 //! | [`region`], [`fill`] | stream + distribution + part of an array -> values |
@@ -30,8 +30,10 @@ pub mod philox;
 #[cfg(feature = "python")]
 mod python;
 pub mod quantile;
+mod quantile_table;
 pub mod region;
 pub mod sample;
+pub mod simd;
 pub mod stream;
 
 pub use error::{Error, Result};

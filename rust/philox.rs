@@ -5,6 +5,8 @@
 //! round needs the full 32 x 32 -> 64 bit product. What the high halves hold does not matter: the multiplication
 //! masks them, which costs nothing where it is `vpmuludq`.
 
+use crate::simd::{Simd, lanes};
+
 /// How many blocks are made together: 16 32-bit words fill an AVX-512 register.
 pub const LANES: usize = 16;
 
@@ -28,23 +30,22 @@ pub fn schedule(key: [u32; 2]) -> Schedule {
 
 /// Philox4x32-10 of `LANES` counters; `counter[word][lane]` holds 32-bit words in 64-bit lanes.
 #[inline(always)]
-pub fn philox4x32_10(mut counter: [[u64; LANES]; 4], schedule: &Schedule) -> Blocks {
+pub fn philox4x32_10<S: Simd>(
+    simd: S,
+    mut counter: [[u64; LANES]; 4],
+    schedule: &Schedule,
+) -> Blocks {
     for key in schedule {
-        let key = key.map(u64::from);
-        for lane in 0..LANES {
-            let product0 = MULTIPLIER[0] * (counter[0][lane] & LOW);
-            let product1 = MULTIPLIER[1] * (counter[2][lane] & LOW);
-            counter[0][lane] = (product1 >> 32) ^ counter[1][lane] ^ key[0];
-            counter[1][lane] = product1;
-            counter[2][lane] = (product0 >> 32) ^ counter[3][lane] ^ key[1];
-            counter[3][lane] = product0;
-        }
+        let [c0, c1, c2, c3] = counter;
+        let product0 = lanes!(0; l => MULTIPLIER[0] * (c0[l] & LOW));
+        let product1 = lanes!(0; l => MULTIPLIER[1] * (c2[l] & LOW));
+        counter = [
+            simd.xor3(lanes!(0; l => product1[l] >> 32), c1, key[0].into()),
+            product1,
+            simd.xor3(lanes!(0; l => product0[l] >> 32), c3, key[1].into()),
+            product0,
+        ];
     }
-    let mut words = [[0; LANES]; 4];
-    for (word, counter) in words.iter_mut().zip(&counter) {
-        for lane in 0..LANES {
-            word[lane] = counter[lane] as u32;
-        }
-    }
-    words
+    let [c0, c1, c2, c3] = counter;
+    [simd.narrow(c0), simd.narrow(c1), simd.narrow(c2), simd.narrow(c3)]
 }

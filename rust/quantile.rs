@@ -1,141 +1,144 @@
 //! The quantile function of the standard normal distribution over lanes, from exactly rounded operations.
 //!
-//! With v in (-1, 1) twice the distance of the probability from 1/2,
+//! With v in [-1, 1] twice the distance of the probability from 1/2, `z(v) = sqrt(2) erfinv(v)`, which is odd.
+//! Everything here takes |v| together with `q = 1 - |v|`, the two-sided tail probability, each with full relative
+//! precision: v alone would lose the tails, q alone the values near zero.
+//!
+//! **float32** ([`table_quantile`]): half an octave of q is one row of a table, and z a polynomial in t, which runs
+//! from 0 to 1/2 against q along the row. All derivatives of z with respect to v are positive (Carlitz, "The inverse of
+//! the error function", 1963), and so are all coefficients: every step of Horner's rule is a sum and product
+//! of numbers >= 0 that grow with t, rounding keeps order, hence **z is monotone to the last bit**. The rows of
+//! q >= 1/2 take t from v. Where a vector register holds the table, this is 2.3 G values/s; a logarithm and one
+//! polynomial for all, as below, took twice as long and was not monotone.
+//!
+//! **float64** ([`erfinv_quantile`]), where that table would fill a cache:
 //!
 //! ```text
-//!     z(v) = sqrt(2) erfinv(v) = v P(w),   w = -log(1 - v^2) = -log(q (2 - q)),   q = 1 - |v|
+//!     z(v) = v P(w),   w = -log(1 - v^2) = -log(q (2 - q))
 //! ```
 //!
 //! P is even in v and analytic in w, so one polynomial serves the centre; far out z grows like sqrt(w) and
 //! polynomials in sqrt(w) take over (the form of Giles, "Approximating the erfinv function", 2010; the
-//! coefficients and the logarithm are ours: `tools/quantile_coefficients.py`). Both v and q come in, each
-//! with full relative precision: v alone would lose the tails, q alone the values near zero.
+//! coefficients and the logarithm are ours: `tools/quantile_coefficients.py`).
 //!
-//! The centre holds all but one word in a thousand (float32) or in three hundred (float64). It is one short
-//! loop without branches, which vectorises; whoever lies outside is then done again, one by one.
+//! In both the likely range is short and without branches; a vector with a lane outside it is done again.
 
-/// A floating-point type with a quantile function.
-pub trait Quantile:
-    Copy + PartialOrd + std::ops::Mul<Output = Self> + std::ops::Sub<Output = Self> + 'static
-{
-    /// P around w = `CENTER`, for w up to `-log(TAIL)`.
-    const CENTRAL: &'static [Self];
-    /// See `CENTRAL`.
-    const CENTER: Self;
-    /// The `1 - v^2` below which the tail polynomials hold.
-    const TAIL: Self;
-    /// Tail polynomials: up to which sqrt(w), around which sqrt(w), coefficients.
-    const TAILS: &'static [(Self, Self, &'static [Self])];
+use std::hint::select_unpredictable;
 
-    /// `-log(y)` for y in (0, 1].
-    fn neg_log(y: Self) -> Self;
-    /// `self * a + b`, rounded once.
-    fn mul_add(self, a: Self, b: Self) -> Self;
-    /// The square root, correctly rounded.
-    fn sqrt(self) -> Self;
-    /// `1 - v^2 = q (2 - q)`.
-    fn one_minus_square(q: Self) -> Self;
+use crate::philox::LANES;
+use crate::quantile_table;
+use crate::simd::{Portable, Simd, Table, lanes};
+
+/// See the head of the file; `tools/quantile_table.py` makes the numbers.
+static TABLE: Table = Table::new(&quantile_table::ROWS);
+
+/// The row of q: its exponent and the first bit of its mantissa.
+#[inline(always)]
+fn row(q: f32) -> u32 {
+    q.to_bits() >> 22
 }
 
-/// `out[i] = scale(z(v))` with `(v, q) = place(words[i])`; v in [-1, 1], q = 1 - |v| > 0.
+/// `|z|` of `v = |v|` and `q = 1 - v >= 2^-126`, where `q >= 1/2` must mean `v <= 1/2`; and whether a lane was left
+/// out, being unlikely. `EVERYWHERE` leaves none out, and is slow.
 #[inline(always)]
-pub fn quantiles<W: Copy, T: Quantile>(
-    words: &[W],
-    out: &mut [T],
-    place: impl Fn(W) -> (T, T),
-    scale: impl Fn(T) -> T,
-) {
-    let mut tails = 0;
-    for (x, word) in out.iter_mut().zip(words) {
-        let (v, q) = place(*word);
-        let y = T::one_minus_square(q);
-        tails |= u32::from(y < T::TAIL);
-        *x = scale(v * horner(T::CENTRAL, T::neg_log(y) - T::CENTER));
+pub fn table_quantile<S: Simd, const EVERYWHERE: bool>(
+    simd: S,
+    v: [f32; LANES],
+    q: [f32; LANES],
+) -> ([f32; LANES], bool) {
+    let rows = lanes!(0; l => row(q[l]));
+    let columns =
+        if EVERYWHERE { Portable.lookup(&TABLE, rows) } else { simd.lookup(&TABLE, rows) };
+    let [start, inner @ .., last] = columns;
+    let t = lanes!(0.0; l => along_row(start[l], v[l], q[l]));
+    let mut z = last;
+    for c in inner.iter().rev() {
+        z = lanes!(0.0; l => z[l].mul_add(t[l], c[l]));
     }
-    if tails != 0 {
-        for (x, word) in out.iter_mut().zip(words) {
-            let (v, q) = place(*word);
-            let y = T::one_minus_square(q);
-            if y < T::TAIL {
-                *x = scale(v * tail(T::neg_log(y).sqrt()));
+    let mut left_out = false;
+    for row in rows {
+        left_out |= row < S::FIRST_ROW;
+    }
+    (z, left_out)
+}
+
+/// t of one lane.
+#[inline(always)]
+fn along_row(start: f32, v: f32, q: f32) -> f32 {
+    let mantissa = f32::from_bits(q.to_bits() & 0x007f_ffff | 0x3f80_0000);
+    // both are made, or a vector of them would become branches
+    select_unpredictable(q >= 0.5, v.mul_add(2.0, start), start - mantissa)
+}
+
+/// P around w = `CENTER` holds while `1 - v^2 >= TAIL`.
+const CENTER: f64 = 2.5;
+const TAIL_BEGINS: f64 = 0.006737946999085467; // exp(-5)
+/// Tail polynomials: up to which sqrt(w), around which sqrt(w), coefficients.
+const TAILS: [(f64, f64, &[f64]); 3] =
+    [(4.0, 3.125, &TAIL), (6.7, 5.25, &FAR_TAIL), (11.0, 8.75, &EXTREME_TAIL)];
+
+/// As [`table_quantile`], for q > 0.
+#[inline(always)]
+pub fn erfinv_quantile<const EVERYWHERE: bool>(
+    v: [f64; LANES],
+    q: [f64; LANES],
+) -> ([f64; LANES], bool) {
+    let y = lanes!(0.0; l => one_minus_square(q[l]));
+    let mut z = lanes!(0.0; l => v[l] * horner(&CENTRAL, neg_log(y[l]) - CENTER));
+    let mut left_out = false;
+    for y in y {
+        left_out |= y < TAIL_BEGINS;
+    }
+    if EVERYWHERE {
+        for l in 0..LANES {
+            if y[l] < TAIL_BEGINS {
+                z[l] = v[l] * tail(neg_log(y[l]).sqrt());
             }
         }
     }
+    (z, left_out)
 }
 
 /// P in the tail, by s = sqrt(w).
 #[inline(always)]
-fn tail<T: Quantile>(s: T) -> T {
-    let [inner @ .., last] = T::TAILS else { unreachable!("every type has tails") };
+fn tail(s: f64) -> f64 {
+    let [inner @ .., last] = &TAILS;
     let (_, center, coefficients) = inner.iter().find(|piece| s < piece.0).unwrap_or(last);
-    horner(coefficients, s - *center)
+    horner(coefficients, s - center)
 }
 
 /// The polynomial with these coefficients, lowest power first.
 #[inline(always)]
-fn horner<T: Quantile>(coefficients: &[T], x: T) -> T {
+fn horner(coefficients: &[f64], x: f64) -> f64 {
     let (last, rest) = coefficients.split_last().expect("a polynomial has a coefficient");
     rest.iter().rev().fold(*last, |sum, c| sum.mul_add(x, *c))
 }
 
-/// The mantissa is taken from [2/3, 4/3) in float32, from [sqrt(1/2), sqrt(2)) in float64.
-const TWO_THIRDS_F32: u32 = 0x3f2a_aaab;
-const SQRT_HALF_F64: u64 = 0x3fe6_a09e_667f_3bcd;
+/// `1 - v^2 = q (2 - q)`.
+#[inline(always)]
+fn one_minus_square(q: f64) -> f64 {
+    (-q).mul_add(q, q + q)
+}
 
-/// `(log(1 + f) - f) / f^2`.
-///
-/// Relative error 2^-21.5
-const LOG_F32: [f32; 8] = [
-    -0.49999985,
-    0.3333332,
-    -0.25004146,
-    0.2000378,
-    -0.16483018,
-    0.1411831,
-    -0.15040764,
-    0.1342575,
-];
-/// Relative error 2^-24.4
-const CENTRAL_F32: [f32; 11] = [
-    2.3386207,
-    0.33963495,
-    -0.008532916,
-    -0.0010475061,
-    0.00026411767,
-    -1.9639212e-05,
-    -1.9515783e-06,
-    6.019781e-07,
-    -3.6278646e-08,
-    -6.516196e-09,
-    9.876416e-10,
-];
-/// Relative error 2^-23.3
-const TAIL_F32: [f32; 9] = [
-    4.717089,
-    1.4246342,
-    0.0046339002,
-    -0.0029112566,
-    0.0015405582,
-    -0.0009848822,
-    0.0006410854,
-    -0.00029616564,
-    6.3138155e-05,
-];
-/// Relative error 2^-23.7
-const FAR_TAIL_F32: [f32; 8] = [
-    9.714261,
-    1.4263695,
-    -0.00072434515,
-    9.018805e-06,
-    7.980417e-06,
-    -2.2984404e-06,
-    6.0492056e-07,
-    -8.9389395e-08,
-];
+/// `-log(y)` for y in (0, 1].
+#[inline(always)]
+fn neg_log(y: f64) -> f64 {
+    // y = 2^exponent (1 + f), log(1 + f) = 2 atanh(s)
+    let exponent = (y.to_bits().wrapping_sub(SQRT_HALF)).cast_signed() >> 52;
+    let f = f64::from_bits(y.to_bits().wrapping_sub((exponent << 52).cast_unsigned())) - 1.0;
+    let s = f / (2.0 + f);
+    let s2 = s * s;
+    let log = (s * s2).mul_add(horner(&LOG, s2), 2.0 * s);
+    f64::from(exponent as i32).mul_add(-std::f64::consts::LN_2, -log)
+}
+
+/// The mantissa is taken from [sqrt(1/2), sqrt(2)).
+const SQRT_HALF: u64 = 0x3fe6_a09e_667f_3bcd;
+
 /// `(2 atanh(s) / s - 2) / s^2` in `s^2`.
 ///
 /// Relative error 2^-54.0
-const LOG_F64: [f64; 8] = [
+const LOG: [f64; 8] = [
     0.6666666666666666,
     0.4000000000000088,
     0.28571428570801954,
@@ -146,7 +149,7 @@ const LOG_F64: [f64; 8] = [
     0.1308723619665962,
 ];
 /// Relative error 2^-53.6
-const CENTRAL_F64: [f64; 22] = [
+const CENTRAL: [f64; 22] = [
     2.12331346701467,
     0.34880202439905444,
     -0.005907619380163793,
@@ -171,7 +174,7 @@ const CENTRAL_F64: [f64; 22] = [
     2.326859306239138e-19,
 ];
 /// Relative error 2^-51.6
-const TAIL_F64: [f64; 21] = [
+const TAIL: [f64; 21] = [
     4.183696478311673,
     1.4194725867479967,
     0.009967213729703182,
@@ -195,7 +198,7 @@ const TAIL_F64: [f64; 21] = [
     4.436539831861091e-09,
 ];
 /// Relative error 2^-54.9
-const FAR_TAIL_F64: [f64; 21] = [
+const FAR_TAIL: [f64; 21] = [
     7.215981945390646,
     1.4286317203525387,
     -0.00038795086528011847,
@@ -219,7 +222,7 @@ const FAR_TAIL_F64: [f64; 21] = [
     -5.739638014793266e-13,
 ];
 /// Relative error 2^-54.1
-const EXTREME_TAIL_F64: [f64; 16] = [
+const EXTREME_TAIL: [f64; 16] = [
     12.208287373367217,
     1.424022122557481,
     -0.0006002164246440512,
@@ -237,63 +240,3 @@ const EXTREME_TAIL_F64: [f64; 16] = [
     5.343925130517617e-15,
     -5.138129059969268e-16,
 ];
-
-impl Quantile for f32 {
-    const CENTRAL: &'static [f32] = &CENTRAL_F32;
-    const CENTER: f32 = 3.125;
-    const TAIL: f32 = 0.0019304542; // exp(-6.25)
-    const TAILS: &'static [(f32, f32, &'static [f32])] =
-        &[(4.7, 3.5, &TAIL_F32), (9.5, 7.0, &FAR_TAIL_F32)];
-
-    #[inline(always)]
-    fn neg_log(y: f32) -> f32 {
-        // y = 2^exponent (1 + f)
-        let exponent = (y.to_bits().wrapping_sub(TWO_THIRDS_F32)).cast_signed() >> 23;
-        let f = f32::from_bits(y.to_bits().wrapping_sub((exponent << 23).cast_unsigned())) - 1.0;
-        let log = (f * f).mul_add(horner(&LOG_F32, f), f);
-        (exponent as f32).mul_add(-std::f32::consts::LN_2, -log)
-    }
-    #[inline(always)]
-    fn mul_add(self, a: f32, b: f32) -> f32 {
-        f32::mul_add(self, a, b)
-    }
-    #[inline(always)]
-    fn sqrt(self) -> f32 {
-        f32::sqrt(self)
-    }
-    #[inline(always)]
-    fn one_minus_square(q: f32) -> f32 {
-        (-q).mul_add(q, q + q)
-    }
-}
-
-impl Quantile for f64 {
-    const CENTRAL: &'static [f64] = &CENTRAL_F64;
-    const CENTER: f64 = 2.5;
-    const TAIL: f64 = 0.006737946999085467; // exp(-5)
-    const TAILS: &'static [(f64, f64, &'static [f64])] =
-        &[(4.0, 3.125, &TAIL_F64), (6.7, 5.25, &FAR_TAIL_F64), (11.0, 8.75, &EXTREME_TAIL_F64)];
-
-    #[inline(always)]
-    fn neg_log(y: f64) -> f64 {
-        // y = 2^exponent (1 + f), log(1 + f) = 2 atanh(s)
-        let exponent = (y.to_bits().wrapping_sub(SQRT_HALF_F64)).cast_signed() >> 52;
-        let f = f64::from_bits(y.to_bits().wrapping_sub((exponent << 52).cast_unsigned())) - 1.0;
-        let s = f / (2.0 + f);
-        let s2 = s * s;
-        let log = (s * s2).mul_add(horner(&LOG_F64, s2), 2.0 * s);
-        f64::from(exponent as i32).mul_add(-std::f64::consts::LN_2, -log)
-    }
-    #[inline(always)]
-    fn mul_add(self, a: f64, b: f64) -> f64 {
-        f64::mul_add(self, a, b)
-    }
-    #[inline(always)]
-    fn sqrt(self) -> f64 {
-        f64::sqrt(self)
-    }
-    #[inline(always)]
-    fn one_minus_square(q: f64) -> f64 {
-        (-q).mul_add(q, q + q)
-    }
-}

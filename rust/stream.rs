@@ -8,6 +8,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::philox::{Blocks, LANES, Schedule, philox4x32_10, schedule};
+use crate::simd::{Portable, Simd, lanes};
 
 /// The version of the mapping from (seed, name, index) to values; part of every name's hash.
 pub const VERSION: u32 = 1;
@@ -33,22 +34,23 @@ impl Stream {
 
     /// Superblock `s`: words `64 s ..` of the stream, as `[w][l]`.
     #[inline(always)]
-    pub fn superblock(&self, s: u64) -> Blocks {
-        let mut counter = [[0; LANES]; 4];
-        for lane in 0..LANES {
-            let block = s.wrapping_mul(LANES as u64) + lane as u64;
-            counter[0][lane] = block & 0xffff_ffff;
-            counter[1][lane] = block >> 32;
-            counter[2][lane] = self.name_id & 0xffff_ffff;
-            counter[3][lane] = self.name_id >> 32;
-        }
-        philox4x32_10(counter, &self.schedule)
+    pub fn superblock<S: Simd>(&self, simd: S, s: u64) -> Blocks {
+        const LOW: u64 = 0xffff_ffff;
+        let first = s.wrapping_mul(LANES as u64);
+        let counter = [
+            // 16 divides 2^32: within a superblock only the low word of the block number changes
+            lanes!(0; l => (first & LOW) + l as u64),
+            [first >> 32; LANES],
+            [self.name_id & LOW; LANES],
+            [self.name_id >> 32; LANES],
+        ];
+        philox4x32_10(simd, counter, &self.schedule)
     }
 
     /// Word `index` of the stream; for occasional use, [`crate::fill`] is the fast way.
     pub fn word(&self, index: u64) -> u32 {
         let within = index as usize % SUPERBLOCK;
-        self.superblock(index / SUPERBLOCK as u64)[within / LANES][within % LANES]
+        self.superblock(Portable, index / SUPERBLOCK as u64)[within / LANES][within % LANES]
     }
 }
 

@@ -12,6 +12,7 @@ use super::real::Real;
 use super::{CHUNK, Run, check_shape, for_each, vectorized};
 use crate::dispatch::{self, Kernel};
 use crate::error::Result;
+use crate::simd::Simd;
 
 /// A layer's parameters and what it does with them.
 #[derive(Debug, Clone, Copy)]
@@ -130,7 +131,7 @@ impl<T: Real> Kernel for Finish<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn run(self) {
+    fn run<S: Simd>(self, _: S) {
         if let Some(b) = self.b {
             add_to_rows(self.z, b);
         }

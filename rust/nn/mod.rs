@@ -29,6 +29,7 @@ use crate::dispatch::with_default_floats;
 use crate::dispatch::{self, Isa, Kernel};
 use crate::error::{Error, Result};
 use crate::parallel::{NEVER, Stop};
+use crate::simd::Simd;
 
 /// How to run: on at most how many threads, and who may end the work early.
 #[derive(Clone, Copy)]
@@ -70,7 +71,7 @@ impl<F: FnOnce() -> R, R> Kernel for Vectorized<F> {
     type Output = R;
 
     #[inline(always)]
-    fn run(self) -> R {
+    fn run<S: Simd>(self, _: S) -> R {
         (self.0)()
     }
 }

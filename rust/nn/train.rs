@@ -16,6 +16,7 @@ use super::optimizer::{Optimizer, State};
 use super::real::Real;
 use super::{Run, area, check_shape, vectorized, zeros};
 use crate::error::{Error, Result, invalid};
+use crate::simd::Portable;
 use crate::stream::{SUPERBLOCK, Stream};
 
 /// The stop function is asked between steps at this interval: often enough for Ctrl-C, and too rarely to
@@ -96,7 +97,7 @@ pub fn permutation(order: &mut [usize], seed: u64, epoch: usize) {
     let stream = Stream::new(seed, Some(&format!("fit.epoch.{epoch}")));
     // Draw k of the epoch takes the words 2k (low half) and 2k + 1 of the stream.
     let draws = (0..).flat_map(|s| {
-        let block = stream.superblock(s);
+        let block = stream.superblock(Portable, s);
         let word = move |j| u64::from(block.as_flattened()[j]);
         (0..SUPERBLOCK / 2).map(move |k| word(2 * k) | word(2 * k + 1) << 32)
     });
