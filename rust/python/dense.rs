@@ -5,7 +5,7 @@ use numpy::{Element, PyReadonlyArray1, PyReadonlyArray2, PyUntypedArray};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
-use super::array::{Dtype, Number, empty};
+use super::array::{Number, RealDtype, empty};
 use super::call::{detached, threads};
 use crate::nn::Run;
 use crate::nn::activation::Activation;
@@ -83,20 +83,20 @@ pub fn dense_forward<'py>(
 ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
     let (activation, threads) = (activation.parse()?, threads(num_threads)?);
     match dtype_of(w)? {
-        Dtype::Float32 => {
+        RealDtype::Float32 => {
             dense_forward_typed(&DenseArrays::<f32>::new(x, w, b)?, py, activation, threads)
         }
-        Dtype::Float64 => {
+        RealDtype::Float64 => {
             dense_forward_typed(&DenseArrays::<f64>::new(x, w, b)?, py, activation, threads)
         }
     }
 }
 
-fn dtype_of(array: &Bound<'_, PyAny>) -> PyResult<Dtype> {
+fn dtype_of(array: &Bound<'_, PyAny>) -> PyResult<RealDtype> {
     let array = array
         .cast::<PyUntypedArray>()
         .map_err(|_| PyTypeError::new_err("expected a numpy.ndarray"))?;
-    Dtype::of_array(array, "w")
+    RealDtype::of_array(array, "w")
 }
 
 type Triple<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>, Bound<'py, PyAny>);
@@ -155,11 +155,11 @@ pub fn dense_backward<'py>(
 ) -> PyResult<Triple<'py>> {
     let (activation, threads) = (activation.parse()?, threads(num_threads)?);
     match dtype_of(w)? {
-        Dtype::Float32 => {
+        RealDtype::Float32 => {
             let arrays = DenseArrays::<f32>::new(x, w, None)?;
             dense_backward_typed(dy, &arrays, (z, y), activation, threads)
         }
-        Dtype::Float64 => {
+        RealDtype::Float64 => {
             let arrays = DenseArrays::<f64>::new(x, w, None)?;
             dense_backward_typed(dy, &arrays, (z, y), activation, threads)
         }

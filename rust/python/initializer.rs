@@ -1,18 +1,19 @@
 //! Initializers as Python objects: parameters checked when made, arrays filled when called.
 
+use half::{bf16, f16};
 use numpy::PyUntypedArray;
 use numpy::prelude::*;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyTuple, PyType};
+use pyo3::types::{PyDict, PySlice, PyTuple, PyType};
 
-use super::array::{Dtype, empty, writable};
+use super::array::{Dtype, as_block, check_out, empty, empty_of};
 use super::call::{detached, threads};
 use super::index::{Shape, integer, region};
 use crate::distribution::Distribution;
 use crate::fans::{Layout, fans as fans_of};
-use crate::fill::fill;
+use crate::fill::fill_part;
 use crate::initializer::{self as core, Family, Mode};
 use crate::region::Region;
 use crate::sample::Sample;
@@ -57,23 +58,32 @@ struct Job {
 }
 
 impl Job {
-    /// Fills `out`, or a new array.
-    fn run<T: Sample + numpy::Element>(
-        &self,
-        py: Python<'_>,
-        out: Option<&Bound<'_, PyUntypedArray>>,
-    ) -> PyResult<Py<PyAny>> {
-        let array = match out {
-            Some(out) => out.clone(),
-            None => empty::<T>(py, &self.shape)?.as_untyped().clone(),
-        };
-        let mut writable = writable::<T>(&array, &self.shape)?;
-        let values = writable.as_slice_mut()?;
-        detached(py, |stop| {
-            fill(&self.stream, self.distribution, &self.region, values, self.threads, stop)
-        })?;
-        drop(writable);
-        Ok(array.into_any().unbind())
+    /// Elements made at a time for an array that cannot be written in one go.
+    const STAGE: u64 = 1 << 16;
+
+    /// Fills `out`, whose shape and dtype are checked.
+    fn run<T: Sample + numpy::Element>(&self, out: &Bound<'_, PyUntypedArray>) -> PyResult<()> {
+        if let Some(mut block) = as_block::<T>(out)? {
+            return self.fill(out.py(), 0, block.as_slice_mut()?);
+        }
+        // Strides, misalignment and byte order are NumPy's business.
+        let (py, flat) = (out.py(), out.getattr("flat")?);
+        // the whole job is checked before the first write
+        self.distribution.map::<T>()?;
+        let stage = empty::<T>(py, &[self.region.len().min(Self::STAGE)])?;
+        for begin in (0..self.region.len()).step_by(Self::STAGE as usize) {
+            let end = self.region.len().min(begin + Self::STAGE);
+            let len = (end - begin) as usize;
+            self.fill(py, begin, &mut stage.try_readwrite()?.as_slice_mut()?[..len])?;
+            let part = stage.get_item(PySlice::new(py, 0, len as isize, 1))?;
+            flat.set_item(PySlice::new(py, begin as isize, end as isize, 1), part)?;
+        }
+        Ok(())
+    }
+
+    fn fill<T: Sample>(&self, py: Python<'_>, begin: u64, out: &mut [T]) -> PyResult<()> {
+        let Self { stream, distribution, region, threads, .. } = self;
+        detached(py, |stop| fill_part(stream, *distribution, region, begin, out, *threads, stop))
     }
 }
 
@@ -113,23 +123,33 @@ impl Initializer {
             })?),
         };
         let wanted = dtype.map(Dtype::parse).transpose()?;
-        let dtype = match (wanted, out) {
-            (wanted, None) => wanted.unwrap_or(Dtype::Float32),
+        let (dtype, out) = match (wanted, out) {
+            (wanted, None) => {
+                let (dtype, descr) =
+                    wanted.unwrap_or_else(|| (Dtype::Float32, numpy::dtype::<f32>(py)));
+                (dtype, empty_of(&job.shape, &descr)?.cast_into()?)
+            }
             (wanted, Some(out)) => {
                 let given = Dtype::of_array(out, "out")?;
-                if wanted.is_some_and(|wanted| wanted != given) {
+                if let Some((_, wanted)) = wanted
+                    && !out.dtype().is_equiv_to(&wanted)
+                {
                     return Err(PyTypeError::new_err(format!(
-                        "out has dtype {}, but dtype={wanted:?} was asked for",
+                        "out has dtype {}, but dtype={wanted} was asked for",
                         out.dtype()
                     )));
                 }
-                given
+                check_out(out, &job.shape)?;
+                (given, out.clone())
             }
         };
         match dtype {
-            Dtype::Float32 => job.run::<f32>(py, out),
-            Dtype::Float64 => job.run::<f64>(py, out),
-        }
+            Dtype::Float16 => job.run::<f16>(&out),
+            Dtype::BFloat16 => job.run::<bf16>(&out),
+            Dtype::Float32 => job.run::<f32>(&out),
+            Dtype::Float64 => job.run::<f64>(&out),
+        }?;
+        Ok(out.into_any().unbind())
     }
 
     /// Standard deviation of the elements of an array of this shape.

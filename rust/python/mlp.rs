@@ -10,7 +10,7 @@ use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
-use super::array::{Dtype, Number, empty};
+use super::array::{Number, RealDtype, empty};
 use super::call::{detached, threads};
 use crate::error::{Error, Result};
 use crate::nn::Run;
@@ -312,11 +312,11 @@ impl Mlp {
         dtype: &Bound<'_, PyAny>,
     ) -> PyResult<Self> {
         let (activation, output) = (activation.parse()?, output_activation.parse()?);
-        let net = match Dtype::parse(dtype)? {
-            Dtype::Float32 => {
+        let net = match RealDtype::parse(dtype)? {
+            RealDtype::Float32 => {
                 Net::Float32(Shared::new(Core::new(&sizes, activation, output, bias)?))
             }
-            Dtype::Float64 => {
+            RealDtype::Float64 => {
                 Net::Float64(Shared::new(Core::new(&sizes, activation, output, bias)?))
             }
         };
