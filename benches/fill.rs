@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use half::{bf16, f16};
 use initcore::dispatch::Isa;
 use initcore::distribution::Distribution;
 use initcore::fill::fill;
@@ -62,6 +63,6 @@ criterion_group! {
     config = Criterion::default()
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2));
-    targets = bench_type::<f32>, bench_type::<f64>, bench_shard
+    targets = bench_type::<f32>, bench_type::<f64>, bench_type::<f16>, bench_type::<bf16>, bench_shard
 }
 criterion_main!(benches);

@@ -1,15 +1,17 @@
 //! The sampling core: known answers of the generator, and Law 1 over regions, threads, instruction sets and
 //! floating-point environments. Values themselves are checked against the pure-Python reference (pytest).
 
+use half::{bf16, f16};
 use initcore::Error;
 use initcore::dispatch::Isa;
-use initcore::distribution::{AnyMap, Distribution, Map};
-use initcore::fill::fill;
+use initcore::distribution::Distribution;
+use initcore::fill::{fill, fill_from_words, fill_part};
 use initcore::gaussian::{Interval, interval};
 use initcore::parallel::{self, NEVER};
 use initcore::philox::{LANES, philox4x32_10, schedule};
 use initcore::region::{Axis, Region};
-use initcore::sample::Sample;
+use initcore::sample::{Float, Sample};
+use initcore::simd::Portable;
 use initcore::stream::Stream;
 use proptest::prelude::*;
 
@@ -45,7 +47,7 @@ fn philox_gives_the_published_answers() {
             line.split_whitespace().skip(2).map(|w| u32::from_str_radix(w, 16).unwrap()).collect();
         let [c0, c1, c2, c3, k0, k1, expected @ ..] = words.as_slice() else { panic!("{line}") };
         let counter = [c0, c1, c2, c3].map(|c| [u64::from(*c); LANES]);
-        let found = philox4x32_10(counter, &schedule([*k0, *k1]));
+        let found = philox4x32_10(Portable, counter, &schedule([*k0, *k1]));
         for lane in 0..LANES {
             assert_eq!(found.map(|word| word[lane]), expected, "{line}");
         }
@@ -59,7 +61,7 @@ fn philox_gives_the_10000th_value_of_the_cpp_standard() {
     // C++26 std::philox4x32, seed 20111115: its 10000th output is word 3 of block 2499.
     let mut counter = [[0; LANES]; 4];
     counter[0] = std::array::from_fn(|lane| 2499 + lane as u64);
-    assert_eq!(philox4x32_10(counter, &schedule([20111115, 0]))[3][0], 1955073260);
+    assert_eq!(philox4x32_10(Portable, counter, &schedule([20111115, 0]))[3][0], 1955073260);
 }
 
 #[test]
@@ -72,7 +74,7 @@ fn words_lie_in_the_documented_order() {
             let (w, l) = (within as usize / 16, within % 16);
             let block = 16 * s + l;
             let counter = [block & 0xffff_ffff, block >> 32, 0, 0].map(|c| [c; LANES]);
-            let expected = philox4x32_10(counter, &schedule)[w][0];
+            let expected = philox4x32_10(Portable, counter, &schedule)[w][0];
             assert_eq!(stream.word(64 * s + within), expected, "{s} {within}");
         }
     }
@@ -80,20 +82,24 @@ fn words_lie_in_the_documented_order() {
 
 #[test]
 fn every_isa_gives_the_same_bits() {
-    // 3 * 2^14: every kind of lane and tail; the level is forced for the whole process, which
+    // 2^18: every kind of lane, and all kinds of unlikely values; the level is forced for the whole process, which
     // other tests survive because values do not depend on it.
     let levels: Vec<Isa> = Isa::ALL.into_iter().filter(|isa| isa.is_available()).collect();
     #[cfg(target_arch = "x86_64")]
     assert!(levels.len() >= 2, "no ISA but the baseline here: nothing would be compared");
     let before = Isa::current().unwrap();
+    let shape = [(1 << 18) + 5];
     for distribution in DISTRIBUTIONS {
         let results: Vec<_> = levels
             .iter()
             .map(|isa| {
                 isa.force().unwrap();
-                let shape = [3 << 14];
-                let singles = bits(&whole::<f32>(distribution, &shape, 1));
-                (singles, bits(&whole::<f64>(distribution, &shape, 1)))
+                [
+                    bits(&whole::<f32>(distribution, &shape, 1)),
+                    bits(&whole::<f64>(distribution, &shape, 1)),
+                    bits(&whole::<f16>(distribution, &shape, 1)),
+                    bits(&whole::<bf16>(distribution, &shape, 1)),
+                ]
             })
             .collect();
         assert!(results.windows(2).all(|pair| pair[0] == pair[1]), "{distribution:?}");
@@ -158,15 +164,10 @@ fn windows_beyond_32_bits_of_index_agree_with_the_words() {
     }
 }
 
-/// The word's value under a map.
-fn map<T: Sample>(distribution: Distribution, words: &[T::Word]) -> Vec<T> {
+/// The words' values under a distribution.
+fn map<T: Sample>(distribution: Distribution, words: &[<T::Float as Float>::Word]) -> Vec<T> {
     let mut out = vec![T::ZERO; words.len()];
-    match distribution.checked().unwrap().map::<T>().unwrap() {
-        AnyMap::Constant(value) => out.fill(value),
-        AnyMap::Uniform(map) => map.map(words, &mut out),
-        AnyMap::Normal(map) => map.map(words, &mut out),
-        AnyMap::TruncatedNormal(map) => map.map(words, &mut out),
-    }
+    fill_from_words(distribution, words, &mut out).unwrap();
     out
 }
 
@@ -188,7 +189,7 @@ fn normal_is_antisymmetric_and_precise_in_float32() {
         let ulp = f64::from((z.abs() as f32).next_up() - z.abs() as f32);
         worst = worst.max((f64::from(*x) - z).abs() / ulp);
     }
-    assert!(worst < 4.0, "off by {worst} units in the last place");
+    assert!(worst < 2.5, "off by {worst} units in the last place");
     assert!(worst > 0.4, "{worst}: nothing was compared");
     assert!(single.iter().all(|x| x.abs() < 6.34), "2^-33 lies at 6.338 sigma");
 }
@@ -212,6 +213,67 @@ fn bounds_hold_for_the_outermost_words() {
         for x in map::<f32>(Distribution::Uniform { low, high }, &ends) {
             assert!((low..high).contains(&f64::from(x)), "[{low}, {high}): {x}");
         }
+    }
+}
+
+/// A 16-bit value is the float32 value rounded once to nearest even, but never beyond a bound.
+fn rounded_once<T: Sample<Float = f32>>(nearest: impl Fn(f32) -> f64) {
+    let words: Vec<u32> = (0..1_u64 << 32).step_by(1021).map(|w| w as u32).collect();
+    for (distribution, low, high) in [
+        (Distribution::Uniform { low: 0.0, high: 1.0 }, 0.0, 1.0),
+        (Distribution::Uniform { low: -0.3, high: 0.7 }, -0.3, 0.7),
+        (Distribution::Normal { mean: 0.1, std: 2.0 }, -100.0, 100.0),
+        (Distribution::Normal { mean: 0.0, std: 1e-6 }, -100.0, 100.0), // subnormal in float16
+        (Distribution::TruncatedNormal { mean: 0.0, std: 1.0, low: -2.1, high: 0.7 }, -2.1, 0.7),
+    ] {
+        let mut at_the_bounds = 0;
+        for (x, single) in
+            map::<T>(distribution, &words).iter().zip(map::<f32>(distribution, &words))
+        {
+            let (x, expected) = (x.to_f64(), nearest(single));
+            assert!((low..=high).contains(&x), "{distribution:?}: {x}");
+            if (low..high).contains(&expected) {
+                assert_eq!(x, expected, "{distribution:?}");
+            } else {
+                at_the_bounds += 1;
+            }
+        }
+        assert!(at_the_bounds * 100 < words.len(), "{distribution:?}: {at_the_bounds}");
+    }
+}
+
+#[test]
+fn sixteen_bit_values_are_rounded_once() {
+    rounded_once::<f16>(|x| f16::from_f32(x).to_f64());
+    rounded_once::<bf16>(|x| bf16::from_f32(x).to_f64());
+}
+
+#[test]
+fn sixteen_bit_neighbours() {
+    fn check<T: Sample>(largest: f64, smallest: f64) {
+        assert_eq!(T::ZERO.next_up().to_f64(), smallest);
+        assert_eq!(T::ZERO.next_down().to_f64(), -smallest);
+        assert_eq!(T::from_f64(smallest).next_down().to_f64(), 0.0);
+        assert_eq!(T::from_f64(-smallest).next_up().to_f64(), 0.0);
+        assert_eq!(T::from_f64(largest).next_up().to_f64(), f64::INFINITY);
+        assert_eq!(T::from_f64(1.0).next_up().next_down().to_f64(), 1.0);
+        assert_eq!(T::from_f64(-1.0).next_up().next_down().to_f64(), -1.0);
+        assert!(T::from_f64(1.0).next_down().to_f64() < 1.0);
+    }
+    check::<f16>(65504.0, 2_f64.powi(-24));
+    check::<bf16>(f64::from(bf16::MAX), 2_f64.powi(-133));
+}
+
+#[test]
+fn a_part_of_a_region_is_a_part_of_its_values() {
+    let columns = Axis { start: 3, step: 2, len: 21 };
+    let region = Region::new(&[300, 50], &[Axis::whole(300), columns]).unwrap();
+    let all = part::<f32>(DISTRIBUTIONS[2], &region, 1);
+    let stream = Stream::new(42, Some("layers.0.weight"));
+    for (begin, len) in [(0, 0), (0, 5), (20, 44), (6279, 21), (6300, 0)] {
+        let mut out = vec![0_f32; len];
+        fill_part(&stream, DISTRIBUTIONS[2], &region, begin, &mut out, 1, NEVER).unwrap();
+        assert_eq!(bits(&out), bits(&all[begin as usize..][..len]));
     }
 }
 
@@ -255,6 +317,10 @@ fn bad_parameters_are_refused() {
     let wide = Normal { mean: 0.0, std: 1e38 };
     assert!(wide.map::<f64>().is_ok());
     assert!(matches!(wide.map::<f32>(), Err(Error::Invalid(_))));
+    // fits float32, but not float16
+    let wide = Normal { mean: 0.0, std: 5000.0 };
+    assert!(wide.map::<f32>().is_ok() && wide.map::<bf16>().is_ok());
+    assert!(matches!(wide.map::<f16>(), Err(Error::Invalid(_))));
 }
 
 #[test]
