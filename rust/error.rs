@@ -7,6 +7,9 @@ pub enum Error {
     /// An argument is outside what the function accepts: says what was given and what was expected.
     #[error("{0}")]
     Invalid(String),
+    /// An index is outside its axis, or arrays of indices do not fit together.
+    #[error("{0}")]
+    Index(String),
     /// An array of this many elements cannot be addressed.
     #[error("{0}")]
     TooLarge(String),

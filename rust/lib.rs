@@ -11,7 +11,8 @@
 //! | [`sample`], [`quantile`], [`gaussian`] | the types of values, and the normal distribution in them |
 //! | [`distribution`] | random word -> value |
 //! | [`parallel`] | the one thread pool |
-//! | [`region`], [`fill`] | stream + distribution + part of an array -> values |
+//! | [`region`], [`indexing`] | parts of an array, and NumPy's way to name them |
+//! | [`fill`] | stream + distribution + part of an array -> values |
 //! | [`fans`], [`initializer`] | shapes -> fans -> variances: the named schemes |
 //! | [`nn`] | activations, losses, dense layers, optimizers, training |
 //!
@@ -23,6 +24,7 @@ mod error;
 pub mod fans;
 pub mod fill;
 pub mod gaussian;
+pub mod indexing;
 pub mod initializer;
 pub mod nn;
 pub mod parallel;

@@ -1,8 +1,12 @@
-//! Which elements of a logical array: a start, a step and a length along each axis, as runs of the C-order index.
+//! Parts of a logical array that never exists: which elements, as runs of equally spaced C-order indices.
+//!
+//! The C-order index of an element is a sum of one term for each dimension of the part. A term depends on the
+//! position along its dimension alone, and is affine piece by piece: one piece for a slice, one for each
+//! equally spaced stretch of a list of indices. Nothing is as large as the part itself.
 
 use std::fmt::Display;
 
-use crate::error::{Error, Result, invalid};
+use crate::error::{Error, Result};
 
 /// The elements `start, start + step, ...` (`len` of them) along one axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,22 +31,48 @@ impl Axis {
 pub struct Run {
     /// The first.
     pub start: u64,
-    /// The distance of neighbours.
+    /// The distance of neighbours; of no meaning when `len < 2`.
     pub step: i64,
     /// How many.
     pub len: usize,
 }
 
-/// A rectangular, possibly strided part of a logical C-order array.
+/// A part of a logical C-order array: all of it, or what an index names (see [`crate::indexing`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Region {
-    /// The C-order index of the first element.
+    /// The part of each index that is the same for all elements.
     offset: u64,
-    /// (distance in C-order index, length) of the innermost axis, and of the others from the outermost on.
-    /// Neighbours that continue each other are joined, so that a whole array is one axis.
-    inner: (i64, u64),
-    outer: Vec<(i64, u64)>,
+    /// The innermost dimension, and the others from there on. Neighbours that continue each other are joined,
+    /// so that a whole array is one dimension of one piece.
+    inner: Dim,
+    outer: Vec<Dim>,
     len: u64,
+}
+
+/// A dimension of a region, as the term of its index that it gives; never empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Dim {
+    len: u64,
+    /// In the order of their ends; the last one ends at `len`.
+    pieces: Vec<Piece>,
+}
+
+/// Positions up to `end` (and not in the piece before) have the term `origin + step * position`.
+///
+/// Terms are added modulo 2^64: a piece may have its origin below zero, where no position of it lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Piece {
+    end: u64,
+    origin: u64,
+    step: i64,
+}
+
+/// A dimension as an index gives it.
+pub(crate) enum Terms {
+    /// `distance * position` for `len` positions.
+    Even { distance: i64, len: u64 },
+    /// Any.
+    List(Vec<u64>),
 }
 
 /// The number of elements of a shape.
@@ -72,6 +102,82 @@ pub fn tuple<N: Display>(shape: &[N]) -> String {
     }
 }
 
+impl Piece {
+    fn term(self, position: u64) -> u64 {
+        self.origin.wrapping_add((self.step as u64).wrapping_mul(position))
+    }
+}
+
+impl Dim {
+    /// The terms `0, distance, 2 * distance, ...`.
+    fn even(distance: i64, len: u64) -> Self {
+        Self { len, pieces: vec![Piece { end: len, origin: 0, step: distance }] }
+    }
+
+    /// Any terms, cut into equally spaced pieces. Two neighbours alone are always equally spaced; they make
+    /// a piece only at the `usual` distance, so that in 0, 4, 5, 8, 9 the pairs are 4, 5 and 8, 9.
+    fn listed(terms: &[u64], usual: i64) -> Self {
+        let distance = |i: usize| terms[i].wrapping_sub(terms[i - 1]) as i64;
+        let mut pieces: Vec<Piece> = Vec::new();
+        let mut begin = 0;
+        while begin < terms.len() {
+            let mut end = begin + 1;
+            while end < terms.len() && distance(end) == distance(begin + 1) {
+                end += 1;
+            }
+            if end == begin + 2 && distance(begin + 1) != usual {
+                end -= 1;
+            }
+            let step = if end == begin + 1 { usual } else { distance(begin + 1) };
+            let before = (step as u64).wrapping_mul(begin as u64);
+            pieces.push(Piece { end: end as u64, origin: terms[begin].wrapping_sub(before), step });
+            begin = end;
+        }
+        pieces.shrink_to_fit();
+        Self { len: terms.len() as u64, pieces }
+    }
+
+    /// The distance at which the next index outside would continue this dimension.
+    fn beyond(&self) -> Option<i64> {
+        match self.pieces[..] {
+            [piece] => piece.step.checked_mul(self.len as i64),
+            _ => None,
+        }
+    }
+
+    /// This dimension and the one inside of it as one, if each piece stays one piece; or this one.
+    fn around(self, inner: &Self) -> Result<Self, Self> {
+        if inner.len == 1 {
+            return Ok(self);
+        }
+        let ([inside], Some(beyond)) = (&inner.pieces[..], inner.beyond()) else {
+            return Err(self);
+        };
+        let mut begin = 0;
+        let mut pieces = Vec::with_capacity(self.pieces.len());
+        for outside in &self.pieces {
+            if outside.step != beyond && outside.end - begin > 1 {
+                return Err(self);
+            }
+            // position * inner.len + within, whose last part counts steps of the inner piece
+            let before = (inside.step as u64).wrapping_mul(begin * inner.len);
+            pieces.push(Piece {
+                end: outside.end * inner.len,
+                origin: outside.term(begin).wrapping_add(inside.origin).wrapping_sub(before),
+                step: inside.step,
+            });
+            begin = outside.end;
+        }
+        Ok(Self { len: self.len * inner.len, pieces })
+    }
+
+    /// The place of a position.
+    fn place(&self, position: u64) -> Place {
+        let piece = self.pieces.partition_point(|piece| piece.end <= position);
+        Place { position, piece }
+    }
+}
+
 impl Region {
     /// All of an array of this shape.
     ///
@@ -79,49 +185,33 @@ impl Region {
     /// The shape has 2^63 or more elements.
     pub fn whole(shape: &[u64]) -> Result<Self> {
         let len = size(shape)?;
-        Ok(Self { offset: 0, inner: (1, len), outer: Vec::new(), len })
+        Ok(Self { offset: 0, inner: Dim::even(1, len), outer: Vec::new(), len })
     }
 
-    /// The part of an array of `shape` that `selection`, one entry per axis, names.
-    ///
-    /// # Errors
-    /// The shape has 2^63 or more elements; the numbers of axes differ; an index is outside its axis.
-    pub fn new(shape: &[u64], selection: &[Axis]) -> Result<Self> {
-        size(shape)?;
-        if shape.len() != selection.len() {
-            return invalid!("{} selections for an array of rank {}", selection.len(), shape.len());
-        }
-        // Wrapping: products can overflow only where a zero elsewhere makes the array empty.
-        let (mut offset, mut stride, mut len) = (0u64, 1u64, 1u64);
-        let mut reversed: Vec<(i64, u64)> = Vec::with_capacity(shape.len());
-        for (&n, axis) in shape.iter().zip(selection).rev() {
-            len = len.wrapping_mul(axis.len);
-            if axis.len > 0 {
-                let last =
-                    i128::from(axis.start) + i128::from(axis.step) * (i128::from(axis.len) - 1);
-                if axis.start >= n || !(0..i128::from(n)).contains(&last) {
-                    return invalid!("{axis:?} reaches outside an axis of length {n}");
-                }
-                offset = offset.wrapping_add(axis.start.wrapping_mul(stride));
-            }
-            if axis.len != 1 {
-                // no overflow: |step| < n whenever two elements are selected
-                let distance = axis.step.saturating_mul(stride as i64);
-                match reversed.last_mut() {
-                    Some((inner, len)) if distance == inner.saturating_mul(*len as i64) => {
-                        *len *= axis.len;
+    /// The elements whose index is `offset` and a term of each dimension, the last dimension changing fastest.
+    /// No dimension is empty, every sum lies in the array, and there are less than 2^63 of them.
+    pub(crate) fn from_terms(mut offset: u64, dims: Vec<Terms>) -> Self {
+        let (mut inner, mut outer) = (Dim::even(1, 1), Vec::new());
+        for terms in dims.into_iter().rev() {
+            let last = outer.last_mut().unwrap_or(&mut inner);
+            let dim = match terms {
+                Terms::Even { len: 1, .. } => continue,
+                Terms::Even { distance, len } => Dim::even(distance, len),
+                Terms::List(terms) => match terms[..] {
+                    [term] => {
+                        offset += term;
+                        continue;
                     }
-                    _ => reversed.push((distance, axis.len)),
-                }
+                    _ => Dim::listed(&terms, last.beyond().unwrap_or(1)),
+                },
+            };
+            match dim.around(last) {
+                Ok(dim) => *last = dim,
+                Err(dim) => outer.push(dim),
             }
-            stride = stride.wrapping_mul(n);
         }
-        if selection.iter().any(|axis| axis.len == 0) {
-            return Region::whole(&[0]);
-        }
-        reversed.reverse();
-        let inner = reversed.pop().unwrap_or((1, 1));
-        Ok(Self { offset, inner, outer: reversed, len })
+        let len = outer.iter().map(|dim| dim.len).product::<u64>() * inner.len;
+        Self { offset, inner, outer, len }
     }
 
     /// The number of elements.
@@ -134,25 +224,95 @@ impl Region {
         self.len == 0
     }
 
-    /// The runs that make up elements `begin .. begin + len` of the region, in C order.
+    /// The runs that make up elements `begin .. begin + len` of the region, in C order; as long as they can be
+    /// within a row of the innermost dimension.
     pub fn runs(&self, begin: u64, len: usize) -> impl Iterator<Item = Run> + '_ {
-        let (step, inner) = self.inner;
-        let mut position = begin;
-        let end = begin + len as u64;
-        std::iter::from_fn(move || {
-            if position >= end {
-                return None;
+        let Self { inner, outer, .. } = self;
+        let mut row = begin / inner.len.max(1);
+        let mut start = self.offset;
+        let places = outer
+            .iter()
+            .map(|dim| {
+                let place = dim.place(row % dim.len);
+                start = start.wrapping_add(place.term(dim));
+                row /= dim.len;
+                place
+            })
+            .collect();
+        Runs {
+            inner,
+            outer,
+            place: inner.place(begin % inner.len.max(1)),
+            places,
+            start,
+            left: len,
+        }
+    }
+}
+
+/// A position along a dimension, and the piece it lies in.
+#[derive(Clone, Copy)]
+struct Place {
+    position: u64,
+    piece: usize,
+}
+
+impl Place {
+    fn term(self, dim: &Dim) -> u64 {
+        dim.pieces[self.piece].term(self.position)
+    }
+}
+
+/// Walks over the pieces of the innermost dimension, and counts the others like an odometer.
+struct Runs<'a> {
+    inner: &'a Dim,
+    outer: &'a [Dim],
+    place: Place,
+    places: Vec<Place>,
+    /// The offset and the terms of the outer dimensions.
+    start: u64,
+    /// Elements still to come.
+    left: usize,
+}
+
+impl Iterator for Runs<'_> {
+    type Item = Run;
+
+    #[inline]
+    fn next(&mut self) -> Option<Run> {
+        if self.left == 0 {
+            return None;
+        }
+        let Place { position, piece } = self.place;
+        let Piece { end, step, .. } = self.inner.pieces[piece];
+        let start = self.start.wrapping_add(self.place.term(self.inner));
+        let len = (end - position).min(self.left as u64) as usize;
+        self.left -= len;
+        self.place = Place { position: end, piece: piece + 1 };
+        if end == self.inner.len {
+            self.place = Place { position: 0, piece: 0 };
+            self.next_row();
+        }
+        Some(Run { start, step, len })
+    }
+}
+
+impl Runs<'_> {
+    /// One step of the outer dimensions, the innermost of them first.
+    #[inline]
+    fn next_row(&mut self) {
+        for (dim, place) in self.outer.iter().zip(&mut self.places) {
+            self.start = self.start.wrapping_sub(place.term(dim));
+            place.position += 1;
+            if place.position == dim.len {
+                *place = Place { position: 0, piece: 0 };
+            } else if place.position == dim.pieces[place.piece].end {
+                place.piece += 1;
             }
-            let along = position % inner;
-            let mut start = self.offset.wrapping_add_signed(step.wrapping_mul(along as i64));
-            let mut row = position / inner;
-            for &(distance, n) in self.outer.iter().rev() {
-                start = start.wrapping_add_signed(distance.wrapping_mul((row % n) as i64));
-                row /= n;
+            self.start = self.start.wrapping_add(place.term(dim));
+            if place.position > 0 {
+                return;
             }
-            let len = (inner - along).min(end - position);
-            position += len;
-            Some(Run { start, step, len: len as usize })
-        })
+        }
     }
 }

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import basic_indices
 
 import golden
 import initcore as ic
@@ -106,40 +105,6 @@ def test_normals_are_the_true_quantiles(dtype):
 def test_golden_hashes():
     """Anyone's experiment depends on these bits; see tests/golden.py."""
     assert golden.hashes() == json.loads(golden.FILE.read_text())
-
-
-@given(
-    st.lists(st.integers(0, 13), max_size=4).flatmap(
-        lambda shape: st.tuples(st.just(tuple(shape)), basic_indices(tuple(shape), allow_newaxis=False))
-    ),
-    st.sampled_from(["uniform", "normal", "truncated_normal", "he_normal", "constant(2)"]),
-    dtypes,
-    st.integers(1, 4),
-)
-def test_index_is_slicing(shape_and_index, spec, dtype, threads):
-    shape, index = shape_and_index
-    if spec == "he_normal" and len(shape) < 2:
-        spec = "normal"
-    init = ic.get(spec)
-    whole = init(shape, seed=3, name="w", dtype=dtype)
-    part = init(shape, seed=3, name="w", dtype=dtype, index=index, num_threads=threads)
-    np.testing.assert_array_equal(part, whole[index], strict=True)
-
-
-@given(
-    st.sampled_from([(1 << 32) - 8, (1 << 34) - 8, (1 << 36) - 8, (1 << 62) - 8]),
-    st.sampled_from(["normal", "uniform"]),
-)
-def test_windows_far_into_a_huge_tensor(start, spec):
-    """Without the tensor: windows across 2^32 elements, 2^32 blocks, and far beyond."""
-    init = ic.get(spec)
-    window = init((2**63 - 1,), seed=1, index=np.s_[start : start + 16])
-    single = [init((2**63 - 1,), seed=1, index=start + i) for i in range(16)]
-    np.testing.assert_array_equal(window, np.array(single))
-    # the same elements as part of a row of a matrix
-    row, column = divmod(start, 2**20)
-    part = init((2**43 - 1, 2**20), seed=1, index=np.s_[row, column:])
-    np.testing.assert_array_equal(part, window[:8])
 
 
 @pytest.mark.parametrize("threads", [2, 3, 7])

@@ -26,7 +26,10 @@ from . import _core, specs
 from ._core import Constant, Initializer, Normal, TruncatedNormal, Uniform, VarianceScaling
 
 Shape: TypeAlias = SupportsIndex | Sequence[SupportsIndex]
-IndexItem: TypeAlias = SupportsIndex | slice | EllipsisType
+IndexArray: TypeAlias = (
+    npt.NDArray[np.integer[Any]] | Sequence[SupportsIndex] | Sequence[Sequence[SupportsIndex]]
+)
+IndexItem: TypeAlias = SupportsIndex | slice | EllipsisType | IndexArray
 Index: TypeAlias = IndexItem | tuple[IndexItem, ...]
 Array: TypeAlias = npt.NDArray[np.floating[Any]]
 
@@ -51,9 +54,10 @@ name : str, optional
     without a name) are made from the same random numbers.
 dtype : dtype, optional
     float32 (the default) or float64.
-index : basic index, optional
-    The part of the array to make, as in ``numpy.s_[:, 64:128]``: equal, bit for bit, to making the whole
-    and slicing it, at the cost of the part.
+index : int, slice, Ellipsis, array of int, or a tuple of them, optional
+    The part of the array to make, as in ``numpy.s_[:, 64:128]`` or ``numpy.ix_(rows, columns)``: equal, bit
+    for bit, to making the whole and indexing it, at the cost of the part. Slices may have any step; arrays
+    and lists of integers are broadcast together as in NumPy. Masks go through ``numpy.nonzero``.
 layout : {"numpy", "torch"}
     Which axes are the inputs and outputs of a weight: (..., in, out), or (out, in, ...).
 out : ndarray, optional
