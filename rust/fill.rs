@@ -12,7 +12,7 @@ use crate::parallel::{self, Stop};
 use crate::philox::LANES;
 use crate::region::{Region, Run};
 use crate::sample::{Float, Sample};
-use crate::simd::{Simd, vector_by_vector};
+use crate::simd::{Simd, lanes, vector_by_vector};
 use crate::stream::{SUPERBLOCK, Stream};
 
 /// Elements per work item: some 50 us, so that handing out costs nothing and a stop is soon noticed.
@@ -198,7 +198,8 @@ impl<F: Float> Source<F> for Words<'_> {
     }
 }
 
-/// Reads the words of runs, holding the superblock used last: short runs often share one.
+/// Reads the words of runs. Neighbours share superblocks, and the one used last is held; values far apart are
+/// gathered, a vector of them at a time.
 struct RunReader<'a, F: Float, S, R> {
     simd: S,
     stream: &'a Stream,
@@ -213,23 +214,37 @@ struct RunReader<'a, F: Float, S, R> {
 impl<F: Float, S: Simd, R: Iterator<Item = Run>> Reader<F> for RunReader<'_, F, S, R> {
     #[inline(always)]
     fn read(&mut self, mut words: &mut [F::Word]) {
-        while !words.is_empty() {
+        let mut scattered = [0; LANES];
+        let mut waiting = 0; // words for these many of `scattered`, before the rest
+        while waiting < words.len() {
             if self.run.len == 0 {
                 let Some(run) = self.runs.next() else { return };
                 self.run = run;
             }
             let Run { start, step, len } = self.run;
-            let count = len.min(words.len());
-            let (now, later) = words.split_at_mut(count);
-            if step == 1 {
-                self.read_contiguous(start, now);
-            } else {
-                self.read_strided(start, step, now);
+            // with a vector of values or more to a superblock, superblocks are the faster way
+            let dense = step.unsigned_abs() <= 4 && len >= LANES;
+            if waiting == LANES || (dense && waiting > 0) {
+                let (now, later) = words.split_at_mut(waiting);
+                self.gather(&scattered, now);
+                (words, waiting) = (later, 0);
+            }
+            let count = if dense { len.min(words.len()) } else { 1 };
+            if step == 1 && dense {
+                self.read_contiguous(start, &mut words[..count]);
+            } else if dense {
+                self.read_strided(start, step, &mut words[..count]);
+            } else if !words.is_empty() {
+                scattered[waiting] = start;
+                waiting += 1;
+            }
+            if dense {
+                words = &mut words[count..];
             }
             let start = start.wrapping_add_signed(step.wrapping_mul(count as i64));
             self.run = Run { start, step, len: len - count };
-            words = later;
         }
+        self.gather(&scattered, words);
     }
 }
 
@@ -266,6 +281,20 @@ impl<F: Float, S: Simd, R> RunReader<'_, F, S, R> {
             self.hold(index / F::PER_SUPERBLOCK as u64);
             *word = self.words[index as usize % F::PER_SUPERBLOCK];
             index = index.wrapping_add_signed(step);
+        }
+    }
+
+    /// The words of these elements, as many as there is room for.
+    #[inline(always)]
+    fn gather(&self, elements: &[u64; LANES], words: &mut [F::Word]) {
+        let numbers = lanes!(0; l => {
+            let superblock = elements[l] / F::PER_SUPERBLOCK as u64;
+            superblock.wrapping_mul(LANES as u64) + elements[l] % LANES as u64
+        });
+        let blocks = self.stream.blocks(self.simd, numbers);
+        for (l, word) in words.iter_mut().enumerate() {
+            let slot = elements[l] as usize % F::PER_SUPERBLOCK / LANES;
+            *word = F::word(blocks.map(|words| words[l]), slot);
         }
     }
 

@@ -18,13 +18,14 @@ const WEYL: [u32; 2] = [0x9e37_79b9, 0xbb67_ae85];
 const ROUNDS: usize = 10;
 const LOW: u64 = 0xffff_ffff;
 
-/// The ten round keys: the key, raised by the Weyl constants from round to round.
-pub type Schedule = [[u32; 2]; ROUNDS];
+/// The ten round keys: the key, raised by the Weyl constants from round to round. In 64 bits, which instructions can
+/// broadcast from memory.
+pub type Schedule = [[u64; 2]; ROUNDS];
 
 /// The key schedule of `key`, computed once per stream.
 pub fn schedule(key: [u32; 2]) -> Schedule {
     std::array::from_fn(|round| {
-        [0, 1].map(|i| key[i].wrapping_add(WEYL[i].wrapping_mul(round as u32)))
+        [0, 1].map(|i| key[i].wrapping_add(WEYL[i].wrapping_mul(round as u32)).into())
     })
 }
 
@@ -40,9 +41,9 @@ pub fn philox4x32_10<S: Simd>(
         let product0 = lanes!(0; l => MULTIPLIER[0] * (c0[l] & LOW));
         let product1 = lanes!(0; l => MULTIPLIER[1] * (c2[l] & LOW));
         counter = [
-            simd.xor3(lanes!(0; l => product1[l] >> 32), c1, key[0].into()),
+            simd.xor3(lanes!(0; l => product1[l] >> 32), c1, key[0]),
             product1,
-            simd.xor3(lanes!(0; l => product0[l] >> 32), c3, key[1].into()),
+            simd.xor3(lanes!(0; l => product0[l] >> 32), c3, key[1]),
             product0,
         ];
     }

@@ -30,6 +30,8 @@ pub trait Float: Copy + PartialOrd + std::ops::Sub<Output = Self> + Send + Sync 
     fn from_f64(x: f64) -> Self;
     /// The words of a superblock as `PER_SUPERBLOCK` value-sized words.
     fn words(blocks: &Blocks, words: &mut [Self::Word]);
+    /// The word of a value that lies in lane group `slot` of its superblock, from the four words of its block.
+    fn word(block: [u32; 4], slot: usize) -> Self::Word;
     /// `word / 2^b`, cut to the type's precision: a multiple of 2^-24 (float32) or 2^-53, below 1.
     fn unit(word: Self::Word) -> Self;
     /// The word's distance from the middle: (s, 1 - |s|) with `s = (2 word + 1) / 2^b - 1`, each rounded once
@@ -93,6 +95,10 @@ impl Float for f32 {
         words.copy_from_slice(blocks.as_flattened());
     }
     #[inline(always)]
+    fn word(block: [u32; 4], slot: usize) -> u32 {
+        block[slot]
+    }
+    #[inline(always)]
     fn unit(word: u32) -> f32 {
         (word >> 8).cast_signed() as f32 * EXP2_M24
     }
@@ -149,6 +155,10 @@ impl Float for f64 {
                 *word = u64::from(high) << 32 | u64::from(low);
             }
         }
+    }
+    #[inline(always)]
+    fn word(block: [u32; 4], slot: usize) -> u64 {
+        u64::from(block[2 * slot]) << 32 | u64::from(block[2 * slot + 1])
     }
     #[inline(always)]
     fn unit(word: u64) -> f64 {

@@ -16,6 +16,8 @@ pub const VERSION: u32 = 1;
 /// Words in a superblock.
 pub const SUPERBLOCK: usize = 4 * LANES;
 
+const LOW: u64 = 0xffff_ffff;
+
 /// The random words of one parameter: a pure function of a seed and a name.
 #[derive(Clone, Debug)]
 pub struct Stream {
@@ -35,12 +37,23 @@ impl Stream {
     /// Superblock `s`: words `64 s ..` of the stream, as `[w][l]`.
     #[inline(always)]
     pub fn superblock<S: Simd>(&self, simd: S, s: u64) -> Blocks {
-        const LOW: u64 = 0xffff_ffff;
         let first = s.wrapping_mul(LANES as u64);
         let counter = [
             // 16 divides 2^32: within a superblock only the low word of the block number changes
             lanes!(0; l => (first & LOW) + l as u64),
             [first >> 32; LANES],
+            [self.name_id & LOW; LANES],
+            [self.name_id >> 32; LANES],
+        ];
+        philox4x32_10(simd, counter, &self.schedule)
+    }
+
+    /// The blocks of these numbers, as `[word][lane]`.
+    #[inline(always)]
+    pub fn blocks<S: Simd>(&self, simd: S, numbers: [u64; LANES]) -> Blocks {
+        let counter = [
+            lanes!(0; l => numbers[l] & LOW),
+            lanes!(0; l => numbers[l] >> 32),
             [self.name_id & LOW; LANES],
             [self.name_id >> 32; LANES],
         ];
