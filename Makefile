@@ -14,12 +14,12 @@ IN_VENV := PATH="$(CURDIR)/$(BIN):$$PATH"
 SOURCES    := pyproject.toml Cargo.toml Cargo.lock $(shell find rust -name '*.rs')
 RUST_MINOR := $(shell sed -n 's/^rust-version = "1\.\([0-9]*\).*/\1/p' Cargo.toml)
 
-.PHONY: help demo test check bench docs wheel clean has-rust has-python
+.PHONY: help demo test check bench bench-sampling docs wheel clean has-rust has-python
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
 help:   ## Show this list
-	@sed -n 's/^\([a-z]*\): .*## /  make \1	/p' Makefile
+	@awk -F ': .*## ' '/^[a-z-]+: .*## / { printf "  make %-14s  %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/with-demo  ## Train MNIST from several initializations; the pictures are in demo/
 	$(BIN)/initcore compare --data mnist --out demo
@@ -41,6 +41,10 @@ check: $(VENV)/with-dev  ## Format, lints, types and stubs; warnings are errors
 bench: $(VENV)/with-bench  ## Run the Rust and the Python benchmarks
 	cargo bench
 	$(BIN)/python -m pytest benches
+
+# Peers are measured where they are installed: .venv/bin/pip install -e '.[bench,peers]' (gigabytes).
+bench-sampling: $(VENV)/with-bench  ## Measure sampling beside the peers; writes docs/benchmarks-sampling.md
+	$(BIN)/python benches/sampling_table.py
 
 # zig links against an old glibc, so the wheel runs on every Linux that Rust's own library runs on.
 ifeq ($(shell uname -s),Linux)
