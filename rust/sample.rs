@@ -7,7 +7,7 @@ use half::{bf16, f16};
 
 use crate::philox::{Blocks, LANES};
 use crate::quantile::{erfinv_quantile, table_quantile};
-use crate::simd::{Simd, lanes};
+use crate::simd::{Simd, lanes, to_bf16};
 
 /// A type that values are computed in.
 pub trait Float: Copy + PartialOrd + std::ops::Sub<Output = Self> + Send + Sync + 'static {
@@ -259,4 +259,4 @@ macro_rules! sample_in_f32 {
 }
 
 sample_in_f32!(f16, "float16", |simd, x| simd.to_f16(x));
-sample_in_f32!(bf16, "bfloat16", |_simd, x| lanes!(0; l => bf16::from_f32(x[l]).to_bits()));
+sample_in_f32!(bf16, "bfloat16", |_simd, x| to_bf16(x));

@@ -73,6 +73,14 @@ pub trait Simd: Copy {
     }
 }
 
+/// The bits of the bfloat16 nearest to finite numbers, ties to even.
+#[inline(always)]
+pub fn to_bf16(x: [f32; LANES]) -> [u16; LANES] {
+    // the upper half, after adding almost half a unit of it, or just half where that makes it even
+    let round = |bits: u32| ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16;
+    lanes!(0; l => round(x[l].to_bits()))
+}
+
 /// Columns of a [`Table`].
 pub const COLUMNS: usize = 8;
 /// Rows of a [`Table`], as many as there are exponents and first mantissa bits of positive float32 numbers.
