@@ -25,7 +25,7 @@ INITIALIZERS = {
 }
 SHAPES = [(1, 1), (7, 9), (64, 64), (300, 257), (3, 3, 16, 32)]
 STREAMS = [(0, None), (2**64 - 1, "layers.0.weight"), (42, "Gewicht für Ebene 1")]
-DTYPES = ["float32", "float64"]
+DTYPES = ["float32", "float64", "float16", "bfloat16"]
 
 
 def hashes() -> dict[str, str]:
@@ -37,7 +37,8 @@ def hashes() -> dict[str, str]:
             for shape in SHAPES:
                 for seed, name in STREAMS:
                     values = init(shape, seed=seed, name=name, dtype=dtype)
-                    digest.update(values.astype(values.dtype.newbyteorder("<")).tobytes())
+                    integers = values.view(f"u{values.itemsize}")
+                    digest.update(integers.astype(f"<u{values.itemsize}").tobytes())
             found[f"{label} {dtype}"] = digest.hexdigest()
     return found
 

@@ -6,6 +6,8 @@ operation the way IEEE 754 does, so nothing here depends on a floating-point uni
 
 import hashlib
 import json
+import re
+import struct
 from fractions import Fraction
 from functools import lru_cache
 from math import isqrt
@@ -47,14 +49,8 @@ def word(seed, name, index):
 class Format:
     """A binary floating-point format; values are Fractions, `rounded` after every operation."""
 
-    def __init__(self, bits, precision, smallest, constants):
+    def __init__(self, bits, precision, smallest):
         self.bits, self.precision, self.smallest = bits, precision, smallest
-
-        def exact(x):
-            return [exact(y) for y in x] if isinstance(x, list) else Fraction(float.fromhex(x))
-
-        for key, value in constants.items():
-            setattr(self, key, exact(value))
 
     def rounded(self, x):
         """Round an exact number to the nearest of the format, ties to even."""
@@ -122,6 +118,35 @@ class Format:
         s = scaled(magnitude)
         return (s if signed >= 0 else -s), scaled(half - 1 - magnitude)
 
+
+class Float32(Format):
+    """Quantiles from a table: the exponent and first mantissa bit of q choose a row (start, c0, ..., c6)."""
+
+    def quantile(self, v, q):
+        """Standard normal quantile of probability (1 + v) / 2, given also q = 1 - |v|."""
+        exponent = 0
+        while q < Fraction(2) ** exponent:
+            exponent -= 1
+        mantissa = q / Fraction(2) ** exponent
+        row = 2 * (exponent + 127) + (mantissa >= Fraction(3, 2))
+        start, *coefficients = ROWS[row]
+        t = self.fma(abs(v), 2, start) if q >= Fraction(1, 2) else start - mantissa
+        z = self.horner(coefficients, t)
+        return -z if v < 0 else z
+
+
+class Float64(Format):
+    """Quantiles from a logarithm and polynomials."""
+
+    def __init__(self, bits, precision, smallest, constants):
+        super().__init__(bits, precision, smallest)
+
+        def exact(x):
+            return [exact(y) for y in x] if isinstance(x, list) else Fraction(float.fromhex(x))
+
+        for key, value in constants.items():
+            setattr(self, key, exact(value))
+
     def neg_log(self, y):
         """Approximate -log(y) in the format's own arithmetic; y = 2^exponent (1 + f)."""
         exponent = y.numerator.bit_length() - y.denominator.bit_length()
@@ -130,12 +155,9 @@ class Format:
         while y / Fraction(2) ** exponent < self.split:
             exponent -= 1
         f = y / Fraction(2) ** exponent - 1
-        if self.bits == 32:
-            log = self.fma(self.rounded(f * f), self.horner(self.log, f), f)
-        else:
-            s = self.rounded(f / self.rounded(2 + f))
-            s2 = self.rounded(s * s)
-            log = self.fma(self.rounded(s * s2), self.horner(self.log, s2), 2 * s)
+        s = self.rounded(f / self.rounded(2 + f))
+        s2 = self.rounded(s * s)
+        log = self.fma(self.rounded(s * s2), self.horner(self.log, s2), 2 * s)
         return self.fma(exponent, -self.ln2, -log)
 
     def quantile(self, v, q):
@@ -150,10 +172,17 @@ class Format:
         return self.rounded(v * self.horner(coefficients, self.rounded(s - center)))
 
 
-CONSTANTS = json.loads((Path(__file__).parent / "vectors" / "quantile_v1.json").read_text())
+TESTS = Path(__file__).parent
+CONSTANTS = json.loads((TESTS / "vectors" / "quantile_v1.json").read_text())
+ROWS = [
+    [Fraction(struct.unpack(">f", bytes.fromhex(x))[0]) for x in re.findall("0x([0-9a-f]{8})", row)]
+    for row in re.findall(r"\[\s*(0x[^]]*)\]", (TESTS.parent / "rust" / "quantile_table.rs").read_text())
+]
 FORMATS = {
-    "float32": Format(32, 24, -149, CONSTANTS["float32"]),
-    "float64": Format(64, 53, -1074, CONSTANTS["float64"]),
+    "float32": Float32(32, 24, -149),
+    "float64": Float64(64, 53, -1074, CONSTANTS["float64"]),
+    "float16": Format(16, 11, -24),
+    "bfloat16": Format(16, 8, -133),
 }
 
 
@@ -169,20 +198,23 @@ def double(x):
     return Fraction(float(mpmath.mpf(x)))
 
 
-def sample(fmt, distribution, parameters, seed, name, index):
+def sample(dtype, distribution, parameters, seed, name, index):
     """Value `index` of a parameter: `distribution` with float64 `parameters`, as a Fraction."""
+    given = FORMATS[dtype]
+    fmt = given if given.bits > 16 else FORMATS["float32"]  # what is computed in
     bits = fmt.word(seed, name, index)
     exact = {key: Fraction(value) for key, value in parameters.items() if abs(value) < 1e300}
     if distribution == "uniform":
         low, high = exact["low"], exact["high"]
-        first, last = fmt.inside(low, high)
-        last = fmt.step(last, -1) if last == high else last
+        first, last = given.inside(low, high)
+        last = given.step(last, -1) if last == high else last
         width = fmt.rounded(Fraction(parameters["high"] - parameters["low"]))
-        return min(fmt.fma(fmt.unit(bits), width, first), last)
+        x = fmt.fma(fmt.unit(bits), width, fmt.rounded(low))
+        return given.rounded(min(max(x, first), last))
     mean, std = fmt.rounded(exact["mean"]), fmt.rounded(exact["std"])
     s, near = fmt.centered(bits)
     if distribution == "normal":
-        return fmt.fma(fmt.quantile(s, near), std, mean)
+        return given.rounded(fmt.fma(fmt.quantile(s, near), std, mean))
     low, high = parameters["low"], parameters["high"]
     with mpmath.workdps(60):
         below, above = tail_probability(-low), tail_probability(high)
@@ -199,6 +231,12 @@ def sample(fmt, distribution, parameters, seed, name, index):
     v = fmt.fma(s, mass, middle)
     distance = near if (s < 0) == (v < 0) else fmt.rounded(2 - near)
     cut = fmt.rounded(2 * (below if v < 0 else above))
-    x = fmt.fma(fmt.quantile(v, fmt.fma(distance, mass, cut)), std, mean)
-    first, last = fmt.inside(*(parameters["mean"] + parameters["std"] * b for b in (low, high)))
-    return min(max(x, first), last)
+    half = Fraction(1, 2)
+    q = (
+        fmt.rounded(1 - abs(v))
+        if abs(v) < half
+        else min(fmt.fma(distance, mass, cut), fmt.step(half, -1))
+    )
+    x = fmt.fma(fmt.quantile(v, q), std, mean)
+    first, last = given.inside(*(parameters["mean"] + parameters["std"] * b for b in (low, high)))
+    return given.rounded(min(max(x, first), last))

@@ -140,7 +140,30 @@ pub fn check_out(out: &Bound<'_, PyUntypedArray>, shape: &[u64]) -> PyResult<()>
     if !out.getattr("flags")?.getattr("writeable")?.extract::<bool>()? {
         return Err(PyValueError::new_err("out cannot be written to: it is read-only"));
     }
+    if overlaps_itself(out) {
+        return Err(PyValueError::new_err(format!(
+            "out has elements that share memory: shape {}, strides {}",
+            tuple(out.shape()),
+            tuple(out.strides())
+        )));
+    }
     Ok(())
+}
+
+/// Does the array step along one axis by less than the others reach? (It may then still have no element twice, in
+/// ways that no slice, transpose or reshape makes.)
+fn overlaps_itself(array: &Bound<'_, PyUntypedArray>) -> bool {
+    let mut axes: Vec<(usize, usize)> =
+        array.strides().iter().map(|s| s.unsigned_abs()).zip(array.shape().to_vec()).collect();
+    axes.retain(|(_, len)| *len > 1);
+    axes.sort_unstable();
+    let mut reach = array.dtype().itemsize();
+    !array.is_empty()
+        && axes.into_iter().any(|(stride, len)| {
+            let overlaps = stride < reach;
+            reach += stride * (len - 1);
+            overlaps
+        })
 }
 
 /// Borrows an array for writing if it is one block of `T`: C-contiguous, aligned, in native byte order.
