@@ -162,16 +162,17 @@ impl Float for f64 {
     }
     #[inline(always)]
     fn unit(word: u64) -> f64 {
-        (word >> 11).cast_signed() as f64 * EXP2_M53
+        (word >> 11) as f64 * EXP2_M53
     }
     #[inline(always)]
     fn centered(word: u64) -> (f64, f64) {
         let signed = (word ^ (1 << 63)).cast_signed();
         let sign = signed >> 63;
-        let magnitude = signed ^ sign;
-        let scaled = |k: i64| f64::mul_add(k as f64, EXP2_M63, EXP2_M63 / 2.0);
+        let magnitude = (signed ^ sign).cast_unsigned();
+        // unsigned: AVX2 converts these with vector instructions, signed ones it does not
+        let scaled = |k: u64| f64::mul_add(k as f64, EXP2_M63, EXP2_M63 / 2.0);
         let s = f64::from_bits(scaled(magnitude).to_bits() | (sign.cast_unsigned() << 63));
-        (s, scaled(i64::MAX - magnitude))
+        (s, scaled(i64::MAX.cast_unsigned() - magnitude))
     }
     #[inline(always)]
     fn quantile<S: Simd, const EVERYWHERE: bool>(
