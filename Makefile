@@ -14,7 +14,7 @@ IN_VENV := PATH="$(CURDIR)/$(BIN):$$PATH"
 SOURCES    := pyproject.toml Cargo.toml Cargo.lock $(shell find rust -name '*.rs')
 RUST_MINOR := $(shell sed -n 's/^rust-version = "1\.\([0-9]*\).*/\1/p' Cargo.toml)
 
-.PHONY: help demo test check bench bench-sampling docs wheel clean has-rust has-python
+.PHONY: help demo test check bench bench-sampling battery docs wheel clean has-rust has-python has-batteries
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -45,6 +45,13 @@ bench: $(VENV)/with-bench  ## Run the Rust and the Python benchmarks
 # Peers are measured where they are installed: .venv/bin/pip install -e '.[bench,peers]' (gigabytes).
 bench-sampling: $(VENV)/with-bench  ## Measure sampling beside the peers; writes docs/benchmarks-sampling.md
 	$(BIN)/python benches/sampling_table.py
+
+# BATTERY=--full takes hours; BATTERY='--jobs 1' leaves the other processors alone.
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+battery: has-rust has-python has-batteries  ## Put the raw words through dieharder and TestU01; results in docs/battery.md
+	cargo build --release --example words
+	cc -O2 -o $(TARGET)/testu01 tools/testu01.c -ltestu01 -ltestu01probdist -ltestu01mylib -lm
+	$(PYTHON) tools/battery.py $(BATTERY) $(TARGET)/release/examples/words $(TARGET)/testu01
 
 # zig links against an old glibc, so the wheel runs on every Linux that Rust's own library runs on.
 ifeq ($(shell uname -s),Linux)
@@ -90,3 +97,8 @@ has-python:
 	  || $(call missing,$(PYTHON) is not a Python 3.11 or newer. Name one: make PYTHON=python3.12 ...)
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 	  || $(call missing,$(PYTHON) cannot make virtual environments. Debian or Ubuntu: apt install python3-venv)
+
+has-batteries:
+	@command -v dieharder >/dev/null || $(call missing,no dieharder. Debian or Ubuntu: apt install dieharder)
+	@printf '#include <testu01/bbattery.h>' | cc -E -x c -o /dev/null - 2>/dev/null \
+	  || $(call missing,no TestU01. apt install libtestu01-0-dev (Debian: section non-free; Ubuntu: multiverse))
