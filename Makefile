@@ -14,7 +14,7 @@ IN_VENV := PATH="$(CURDIR)/$(BIN):$$PATH"
 SOURCES    := pyproject.toml Cargo.toml Cargo.lock $(shell find rust -name '*.rs')
 RUST_MINOR := $(shell sed -n 's/^rust-version = "1\.\([0-9]*\).*/\1/p' Cargo.toml)
 
-.PHONY: help demo test check bench bench-sampling battery docs wheel clean has-rust has-python has-batteries
+.PHONY: help demo test test-isas check bench bench-sampling battery docs wheel clean has-rust has-python has-batteries
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -27,6 +27,16 @@ demo: $(VENV)/with-demo  ## Train MNIST from several initializations; the pictur
 test: $(VENV)/with-test  ## Run the Rust and the Python tests
 	cargo test
 	$(BIN)/python -m pytest
+
+# The instruction sets that test-isas demands of the machine. One with fewer: make test-isas ISAS='baseline avx2'.
+ISAS ?= $(if $(filter x86_64 amd64,$(shell uname -m)),baseline avx2 avx512,neon)
+
+test-isas: $(VENV)/with-test  ## Run all tests once on every instruction set
+	@$(if $(strip $(ISAS)),,$(error ISAS names no instruction set))
+	@for isa in $(ISAS); do \
+	  INITCORE_ISA=$$isa $(BIN)/python -c 'import initcore; initcore.show_config()' || exit; done
+	@for isa in $(ISAS); do echo "=== INITCORE_ISA=$$isa"; export INITCORE_ISA=$$isa; \
+	  cargo test && $(BIN)/python -m pytest || exit; done
 
 check: $(VENV)/with-dev  ## Format, lints, types and stubs; warnings are errors
 	cargo fmt --check

@@ -69,6 +69,11 @@ impl Isa {
         }
     }
 
+    /// The levels that this machine has, best first.
+    pub fn available() -> impl Iterator<Item = Isa> {
+        Isa::ALL.into_iter().filter(|isa| isa.is_available())
+    }
+
     /// The level that [`run`] uses: the forced one, else `INITCORE_ISA`, else the best available.
     ///
     /// # Errors
@@ -78,9 +83,9 @@ impl Isa {
         if let Some(isa) = Isa::ALL.into_iter().find(|isa| *isa as u8 == chosen) {
             return Ok(isa);
         }
-        let isa = match std::env::var("INITCORE_ISA") {
-            Ok(name) if !name.is_empty() => Isa::parse(&name)?,
-            _ => Isa::ALL.into_iter().find(|isa| isa.is_available()).unwrap_or(Isa::Baseline),
+        let isa = match environment("INITCORE_ISA") {
+            Some(name) => Isa::parse(&name)?,
+            None => Isa::available().next().unwrap_or(Isa::Baseline),
         };
         isa.force()?;
         Ok(isa)
@@ -103,11 +108,22 @@ impl Isa {
     /// This machine lacks it.
     pub fn force(self) -> Result<()> {
         if !self.is_available() {
-            return invalid!("the ISA {:?} is not available on this machine", self.name());
+            let available: Vec<_> = Isa::available().map(Isa::name).collect();
+            return invalid!(
+                "the ISA {:?} is not available on this machine, which has {}",
+                self.name(),
+                available.join(", ")
+            );
         }
         CURRENT.store(self as u8, Ordering::Relaxed);
         Ok(())
     }
+}
+
+/// The text of an environment variable; an empty one counts as not set.
+pub(crate) fn environment(name: &str) -> Option<String> {
+    let value = std::env::var_os(name).filter(|value| !value.is_empty())?;
+    Some(value.to_string_lossy().into_owned())
 }
 
 /// The `Isa` in use, or 0 before the first call. Every stored level has been found available.

@@ -112,10 +112,11 @@ impl VarianceScaling {
         if !negative_slope.is_finite() {
             return invalid!("negative_slope must be finite, got {negative_slope}");
         }
-        let scale = with_default_floats(|| {
-            self.scale * (gain * gain) / (1.0 + negative_slope * negative_slope)
+        let (scale, lost) = with_default_floats(|| {
+            let scale = self.scale * (gain * gain) / (1.0 + negative_slope * negative_slope);
+            (scale, scale == 0.0 && gain > 0.0 && self.scale > 0.0)
         });
-        if !scale.is_finite() || (scale == 0.0 && gain * self.scale > 0.0) {
+        if lost || !scale.is_finite() {
             return invalid!(
                 "the square of gain = {gain:e} over 1 + {negative_slope:e}^2 is out of range"
             );

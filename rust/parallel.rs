@@ -5,15 +5,19 @@
 //! thread no pool is touched at all.
 //!
 //! Fork: a child inherits the pool's memory but not its threads. The pool is therefore keyed by process
-//! id and read without a lock, since a lock held by another thread during `fork` stays locked for ever.
+//! id and nothing here takes a lock that outlives a call, since one held by another thread during `fork`
+//! stays locked for ever.
+//!
+//! Several calls at once share the pool's workers, each of which serves one call at a time: a call gets those
+//! that are free, possibly none, and never queues behind another, where it could not hear Ctrl-C.
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwapOption;
 
-use crate::dispatch::with_default_floats;
+use crate::dispatch::{environment, with_default_floats};
 use crate::error::{Error, Result, invalid};
 
 /// More threads than this are refused: surely a mistake, and each costs a stack.
@@ -22,12 +26,14 @@ pub const MAX_THREADS: usize = 1024;
 struct Pool {
     process: u32,
     workers: usize,
+    /// Workers that serve no call.
+    free: AtomicUsize,
     rayon: rayon::ThreadPool,
 }
 
 static POOL: ArcSwapOption<Pool> = ArcSwapOption::const_empty();
 
-/// Set by [`set_num_threads`]; 0 = not set.
+/// The default number of threads; 0 = not known yet.
 static NUM_THREADS: AtomicUsize = AtomicUsize::new(0);
 
 /// The pool of this process with at least `workers` threads; grown by replacement. `None` if the system gives
@@ -46,7 +52,7 @@ fn pool(workers: usize) -> Option<Arc<Pool>> {
         .thread_name(|i| format!("initcore-{i}"))
         .build()
         .ok()?;
-    let pool = Arc::new(Pool { process, workers, rayon });
+    let pool = Arc::new(Pool { process, workers, free: AtomicUsize::new(workers), rayon });
     if let Some(old) = POOL.swap(Some(Arc::clone(&pool)))
         && old.process != process
     {
@@ -57,26 +63,54 @@ fn pool(workers: usize) -> Option<Arc<Pool>> {
     Some(pool)
 }
 
+/// Workers that serve one call until this is dropped.
+struct Loan {
+    pool: Arc<Pool>,
+    workers: usize,
+}
+
+impl Loan {
+    /// As many free workers as there are, up to `wanted`.
+    fn new(wanted: usize) -> Option<Self> {
+        if wanted == 0 {
+            return None;
+        }
+        let pool = pool(wanted)?;
+        let take = |free: usize| Some(free - free.min(wanted));
+        let free = pool.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).ok()?;
+        Some(Self { pool, workers: free.min(wanted) })
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        self.pool.free.fetch_add(self.workers, Ordering::Relaxed);
+    }
+}
+
 /// The default number of threads: [`set_num_threads`], else `INITCORE_NUM_THREADS`, else the cores.
 ///
 /// # Errors
 /// [`Error::Invalid`] when the environment variable is not an integer in `1..=MAX_THREADS`.
 pub fn num_threads() -> Result<usize> {
-    static ENVIRONMENT: OnceLock<Result<usize>> = OnceLock::new();
-    match NUM_THREADS.load(Ordering::Relaxed) {
-        0 => ENVIRONMENT
-            .get_or_init(|| match std::env::var("INITCORE_NUM_THREADS") {
-                Ok(text) => match text.trim().parse() {
-                    Ok(n @ 1..=MAX_THREADS) => Ok(n),
-                    _ => invalid!(
-                        "INITCORE_NUM_THREADS={text:?}: expected an integer from 1 to {MAX_THREADS}"
-                    ),
-                },
-                Err(_) => Ok(std::thread::available_parallelism().map_or(1, NonZeroUsize::get)),
-            })
-            .clone(),
-        n => Ok(n),
+    let known = NUM_THREADS.load(Ordering::Relaxed);
+    if known != 0 {
+        return Ok(known);
     }
+    let n = match environment("INITCORE_NUM_THREADS") {
+        Some(text) => match text.trim().parse() {
+            Ok(n @ 1..=MAX_THREADS) => n,
+            _ => {
+                return invalid!(
+                    "INITCORE_NUM_THREADS={text:?}: expected an integer from 1 to {MAX_THREADS}"
+                );
+            }
+        },
+        None => std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(MAX_THREADS),
+    };
+    // What `set_num_threads` has set meanwhile stays.
+    let set = NUM_THREADS.compare_exchange(0, n, Ordering::Relaxed, Ordering::Relaxed);
+    Ok(set.err().unwrap_or(n))
 }
 
 /// Checks a requested number of threads; `None` gives [`num_threads`].
@@ -106,7 +140,8 @@ pub type Stop<'a> = &'a dyn Fn() -> bool;
 /// A [`Stop`] that never stops.
 pub const NEVER: Stop<'static> = &|| false;
 
-/// Calls `body` once for every item, on at most `threads` threads, the caller's included.
+/// Calls `body` once for every item, on at most `threads` threads, the caller's included; on fewer while other
+/// calls keep the pool busy.
 ///
 /// Items are handed out in order and one at a time; `body` must not care who runs it. It runs in the default
 /// floating-point environment: another library may have set flush-to-zero on one thread and not on another.
@@ -147,10 +182,10 @@ where
             }
         }
     };
-    match if threads > 1 { pool(threads - 1) } else { None } {
+    match Loan::new(threads.saturating_sub(1)) {
         None => work_and_watch(),
-        Some(pool) => pool.rayon.in_place_scope(|scope| {
-            for _ in 1..threads {
+        Some(loan) => loan.pool.rayon.in_place_scope(|scope| {
+            for _ in 0..loan.workers {
                 scope.spawn(|_| work());
             }
             work_and_watch();

@@ -132,6 +132,7 @@ impl Simd for Portable {}
 pub use x86::{Avx2, Avx512};
 
 #[cfg(target_arch = "x86_64")]
+#[allow(clippy::wildcard_imports, reason = "an instruction set is what this module is about")]
 mod x86 {
     use std::arch::x86_64::*;
     use std::mem::transmute;
@@ -183,14 +184,16 @@ mod x86 {
         }
     }
 
+    /// Both low halves, and both high halves.
+    const LOW: i32 = 0x20;
+    const HIGH: i32 = 0x31;
+
     /// The transpose of an 8 x 8 matrix: pairs, quadruples, halves.
     #[target_feature(enable = "avx2")]
     #[inline]
     fn transpose([a, b, c, d, e, f, g, h]: [__m256; 8]) -> [__m256; 8] {
         let (s, t, u, v) = quadruples(a, b, c, d);
         let (w, x, y, z) = quadruples(e, f, g, h);
-        const LOW: i32 = 0x20;
-        const HIGH: i32 = 0x31;
         [
             _mm256_permute2f128_ps::<LOW>(s, w),
             _mm256_permute2f128_ps::<LOW>(t, x),
@@ -237,7 +240,8 @@ mod x86 {
             const XOR: i32 = 0b1001_0110;
             // SAFETY: `self` proves AVX-512 F; an array of lanes and its vectors are the same bytes.
             unsafe {
-                let (a, b): ([__m512i; 2], [__m512i; 2]) = (transmute(a), transmute(b));
+                let a: [__m512i; 2] = transmute(a);
+                let b: [__m512i; 2] = transmute(b);
                 let c = _mm512_set1_epi64(c.cast_signed());
                 transmute([
                     _mm512_ternarylogic_epi64::<XOR>(a[0], b[0], c),
@@ -268,7 +272,7 @@ mod x86 {
                 let mut columns = [[0.0; LANES]; COLUMNS];
                 for (to, column) in columns.iter_mut().zip(&table.columns) {
                     let [low, high]: [__m512; 2] = transmute(*column);
-                    *to = transmute(_mm512_permutex2var_ps(low, row, high));
+                    *to = transmute::<__m512, [f32; LANES]>(_mm512_permutex2var_ps(low, row, high));
                 }
                 columns
             }
@@ -277,7 +281,10 @@ mod x86 {
         #[inline(always)]
         fn to_f16(self, x: [f32; LANES]) -> [u16; LANES] {
             // SAFETY: as in `xor3`.
-            unsafe { transmute(_mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(transmute(x))) }
+            unsafe {
+                let x: __m512 = transmute(x);
+                transmute(_mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(x))
+            }
         }
     }
 }

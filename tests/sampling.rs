@@ -3,7 +3,6 @@
 
 use half::{bf16, f16};
 use initcore::Error;
-use initcore::dispatch::Isa;
 use initcore::distribution::Distribution;
 use initcore::fill::{fill, fill_from_words, fill_part};
 use initcore::gaussian::{Interval, interval};
@@ -78,41 +77,6 @@ fn words_lie_in_the_documented_order() {
             assert_eq!(stream.word(64 * s + within), expected, "{s} {within}");
         }
     }
-}
-
-#[test]
-fn every_isa_gives_the_same_bits() {
-    // 2^18: every kind of lane, and all kinds of unlikely values; the level is forced for the whole process, which
-    // other tests survive because values do not depend on it.
-    let levels: Vec<Isa> = Isa::ALL.into_iter().filter(|isa| isa.is_available()).collect();
-    #[cfg(target_arch = "x86_64")]
-    assert!(levels.len() >= 2, "no ISA but the baseline here: nothing would be compared");
-    let before = Isa::current().unwrap();
-    let shape = [(1 << 18) + 5];
-    for distribution in DISTRIBUTIONS {
-        let results: Vec<_> = levels
-            .iter()
-            .map(|isa| {
-                isa.force().unwrap();
-                [
-                    bits(&whole::<f32>(distribution, &shape, 1)),
-                    bits(&whole::<f64>(distribution, &shape, 1)),
-                    bits(&whole::<f16>(distribution, &shape, 1)),
-                    bits(&whole::<bf16>(distribution, &shape, 1)),
-                ]
-            })
-            .collect();
-        assert!(results.windows(2).all(|pair| pair[0] == pair[1]), "{distribution:?}");
-    }
-    before.force().unwrap();
-}
-
-#[test]
-fn an_absent_isa_is_refused() {
-    for isa in Isa::ALL.into_iter().filter(|isa| !isa.is_available()) {
-        assert!(matches!(isa.force(), Err(Error::Invalid(_))));
-    }
-    assert!(matches!(Isa::parse("sse9"), Err(Error::Invalid(_))));
 }
 
 #[test]

@@ -9,11 +9,8 @@ from ._core import (
     Uniform,
     VarianceScaling,
     fans,
-    get_num_threads,
-    set_isa,
-    set_num_threads,
 )
-from .config import __version__, show_config
+from .config import __version__, get_isa, get_num_threads, set_isa, set_num_threads, show_config
 from .dense import DenseCache, dense_backward, dense_forward
 from .initializers import (
     constant,
@@ -62,6 +59,7 @@ __all__ = [
     "dense_forward",
     "fans",
     "get",
+    "get_isa",
     "get_num_threads",
     "glorot_normal",
     "glorot_truncated_normal",

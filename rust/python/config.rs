@@ -31,6 +31,12 @@ pub fn set_isa(name: &str) -> Result<()> {
     Isa::parse(name)?.force()
 }
 
+/// Names of the instruction sets that this machine has, best first.
+#[pyfunction]
+pub fn available_isas() -> Vec<&'static str> {
+    Isa::available().map(Isa::name).collect()
+}
+
 /// Default number of threads.
 #[pyfunction]
 pub fn get_num_threads() -> Result<usize> {

@@ -11,6 +11,7 @@ use pyo3::types::{PyDict, PySlice, PyTuple, PyType};
 use super::array::{Dtype, as_block, check_out, empty, empty_of};
 use super::call::{detached, threads};
 use super::index::{Shape, integer, region};
+use crate::dispatch::with_default_floats;
 use crate::distribution::Distribution;
 use crate::fans::{Layout, fans as fans_of};
 use crate::fill::fill_part;
@@ -74,6 +75,8 @@ impl Job {
         for begin in (0..self.region.len()).step_by(Self::STAGE as usize) {
             let end = self.region.len().min(begin + Self::STAGE);
             let len = (end - begin) as usize;
+            // a stage ends long before `detached` would look
+            py.check_signals()?;
             self.fill(py, begin, &mut stage.try_readwrite()?.as_slice_mut()?[..len])?;
             let part = stage.get_item(PySlice::new(py, 0, len as isize, 1))?;
             flat.set_item(PySlice::new(py, begin as isize, end as isize, 1), part)?;
@@ -158,7 +161,7 @@ impl Initializer {
         Ok(match self.law {
             core::Initializer::Fixed(distribution) => {
                 layout.parse::<Layout>()?;
-                distribution.std()
+                with_default_floats(|| distribution.std())
             }
             core::Initializer::VarianceScaling(root) => root.std(&shape.0, layout.parse()?)?,
         })
@@ -229,7 +232,7 @@ macro_rules! subclass {
 }
 
 fn fixed(distribution: Distribution) -> PyResult<core::Initializer> {
-    Ok(core::Initializer::Fixed(distribution.checked()?))
+    Ok(core::Initializer::Fixed(with_default_floats(|| distribution.checked())?))
 }
 
 subclass! {

@@ -20,7 +20,7 @@ use pyo3::prelude::*;
 mod _core {
     #[pymodule_export]
     use super::config::{
-        get_isa, get_num_threads, set_isa, set_num_threads, stream_version, version,
+        available_isas, get_isa, get_num_threads, set_isa, set_num_threads, stream_version, version,
     };
     #[pymodule_export]
     use super::dense::{dense_backward, dense_forward};

@@ -1,0 +1,76 @@
+//! The thread pool: what holds when several calls want it at once. What Python does to it is in `test_threads.py`.
+
+use std::sync::mpsc::channel;
+use std::sync::{Barrier, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use initcore::Error;
+use initcore::parallel::{MAX_THREADS, NEVER, check_num_threads, for_each, set_num_threads};
+
+/// The pool of this process never gets larger than for this many.
+const THREADS: usize = 4;
+
+/// Longer than any machine takes: reached only by what would last for ever.
+const FOREVER: Duration = Duration::from_secs(60);
+
+/// The pool for one test alone.
+fn the_pool() -> MutexGuard<'static, ()> {
+    static POOL: Mutex<()> = Mutex::new(());
+    POOL.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// With all helpers busy elsewhere, a call works alone; were it to wait for them, it could not hear a stop.
+#[test]
+fn a_call_does_not_queue_behind_another() {
+    let _alone = the_pool();
+    let (released, done) = (Barrier::new(THREADS + 1), channel());
+    let (running, wait_until_running) = channel();
+    thread::scope(|scope| {
+        // one item for each thread, which lasts until the test lets go
+        let long = scope.spawn(|| {
+            for_each(THREADS, 0..THREADS, NEVER, |_| {
+                running.send(()).unwrap();
+                released.wait();
+            })
+        });
+        for _ in 0..THREADS {
+            wait_until_running.recv_timeout(FOREVER).expect("fewer threads than asked for");
+        }
+        scope.spawn(move || {
+            let caller = thread::current().id();
+            let same = |_| assert_eq!(thread::current().id(), caller);
+            done.0.send(for_each(THREADS, 0..100, NEVER, same)).unwrap();
+        });
+        let result = done.1.recv_timeout(FOREVER);
+        released.wait();
+        assert_eq!(result, Ok(Ok(())), "it waited for the other call");
+        assert_eq!(long.join().unwrap(), Ok(()));
+    });
+    // the helpers are given back: these wait for each other
+    let all = Barrier::new(THREADS);
+    for_each(THREADS, 0..THREADS, NEVER, |_| _ = all.wait()).unwrap();
+}
+
+#[test]
+fn a_panic_comes_out_and_leaves_the_pool_whole() {
+    let _alone = the_pool();
+    for threads in [1, THREADS] {
+        let panicked = thread::spawn(move || {
+            let _ = for_each(threads, 0..50, NEVER, |i| assert_ne!(i, 25));
+        });
+        assert!(panicked.join().is_err());
+        let all = Barrier::new(threads);
+        for_each(threads, 0..threads, NEVER, |_| _ = all.wait()).unwrap();
+    }
+}
+
+#[test]
+fn bad_numbers_of_threads_are_refused() {
+    for n in [0, MAX_THREADS + 1, usize::MAX] {
+        let message = format!("num_threads must be from 1 to {MAX_THREADS}, got {n}");
+        assert_eq!(check_num_threads(Some(n)), Err(Error::Invalid(message.clone())));
+        assert_eq!(set_num_threads(n), Err(Error::Invalid(message)));
+    }
+    assert_eq!(check_num_threads(Some(MAX_THREADS)), Ok(MAX_THREADS));
+}
