@@ -14,7 +14,8 @@ IN_VENV := PATH="$(CURDIR)/$(BIN):$$PATH"
 SOURCES    := pyproject.toml Cargo.toml Cargo.lock $(shell find rust -name '*.rs')
 RUST_MINOR := $(shell sed -n 's/^rust-version = "1\.\([0-9]*\).*/\1/p' Cargo.toml)
 
-.PHONY: help demo test test-isas check bench bench-sampling battery docs wheel clean has-rust has-python has-batteries
+.PHONY: help demo test test-isas prove check bench bench-sampling battery docs wheel clean
+.PHONY: has-rust has-python has-batteries
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -37,6 +38,10 @@ test-isas: $(VENV)/with-test  ## Run all tests once on every instruction set
 	  INITCORE_ISA=$$isa $(BIN)/python -c 'import initcore; initcore.show_config()' || exit; done
 	@for isa in $(ISAS); do echo "=== INITCORE_ISA=$$isa"; export INITCORE_ISA=$$isa; \
 	  cargo test && $(BIN)/python -m pytest || exit; done
+
+# Not part of .ci/run: it takes minutes on all cores.
+prove: | has-rust  ## Try all 2^32 words on every float32 map; the results go to docs/proof.md
+	PROOF=docs/proof.md cargo test --release --test prove -- --ignored --nocapture
 
 check: $(VENV)/with-dev  ## Format, lints, types and stubs; warnings are errors
 	cargo fmt --check

@@ -232,11 +232,7 @@ def sample(dtype, distribution, parameters, seed, name, index):
     distance = near if (s < 0) == (v < 0) else fmt.rounded(2 - near)
     cut = fmt.rounded(2 * (below if v < 0 else above))
     half = Fraction(1, 2)
-    q = (
-        fmt.rounded(1 - abs(v))
-        if abs(v) < half
-        else min(fmt.fma(distance, mass, cut), fmt.step(half, -1))
-    )
+    q = fmt.rounded(1 - abs(v)) if abs(v) < half else min(fmt.fma(distance, mass, cut), fmt.step(half, -1))
     x = fmt.fma(fmt.quantile(v, q), std, mean)
     first, last = given.inside(*(parameters["mean"] + parameters["std"] * b for b in (low, high)))
     return given.rounded(min(max(x, first), last))

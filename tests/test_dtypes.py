@@ -126,7 +126,7 @@ SHAPE = (3, 4, 5)
 
 @st.composite
 def views(draw):
-    """A function that gives new memory and a view of it: transposed, with steps, swapped bytes, out of alignment."""
+    """A function that gives new memory and a view of it: transposed, with steps, swapped, not aligned."""
     dtype = draw(st.sampled_from(DTYPES))
     if dtype != BFLOAT16:
         dtype = dtype.newbyteorder(draw(st.sampled_from("<>")))

@@ -68,7 +68,11 @@ BAD = [
     (lambda: ic.normal(3, 0.0), TypeError, "positional"),
     # dtypes
     (lambda: ic.normal(3, dtype="int32"), TypeError, "dtype must be float32, float64, float16 or bfloat16"),
-    (lambda: ic.normal(3, dtype="complex64"), TypeError, "dtype must be float32, float64, float16 or bfloat16"),
+    (
+        lambda: ic.normal(3, dtype="complex64"),
+        TypeError,
+        "dtype must be float32, float64, float16 or bfloat16",
+    ),
     (lambda: ic.normal(3, dtype="quad"), TypeError, "not understood"),
     # seeds
     (lambda: ic.normal(3, seed=-1), ValueError, r"seed must be in \[0, 2\*\*64\), got -1"),
@@ -118,7 +122,11 @@ BAD = [
     (lambda: ic.normal(3, out=[0, 0, 0]), TypeError, "out must be a numpy.ndarray, got list"),
     (lambda: ic.normal(3, out=f4(4)), ValueError, r"out has shape \(4,\), expected \(3,\)"),
     (lambda: ic.normal((3, 3), out=f4(3), index=np.s_[:2, 0]), ValueError, r"expected \(2,\)"),
-    (lambda: ic.normal(3, out=np.zeros(3, int)), TypeError, "out must be a float32, float64, float16 or bfloat16 array"),
+    (
+        lambda: ic.normal(3, out=np.zeros(3, int)),
+        TypeError,
+        "out must be a float32, float64, float16 or bfloat16 array",
+    ),
     (lambda: ic.normal(3, out=f4(3), dtype="float64"), TypeError, "out has dtype float32"),
     (lambda: ic.normal(3, out=read_only()), ValueError, "out cannot be written to"),
     (lambda: ic.normal(3, out=np.broadcast_to(f4(1), 3)), ValueError, "read-only"),

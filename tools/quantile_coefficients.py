@@ -1,4 +1,4 @@
-"""Prints the polynomial coefficients in rust/quantile.rs, with the error of each fit.
+"""Prints the polynomial coefficients of float64 in rust/quantile.rs, with the error of each fit.
 
 Run with ``python tools/quantile_coefficients.py`` (needs mpmath). Every polynomial is a Chebyshev fit in 60
 digits, which is within a small factor of the minimax polynomial of its degree. Not part of the build: stream
@@ -6,7 +6,6 @@ v1 is defined by the printed numbers, not by how they were found.
 """
 
 import mpmath as mp
-import numpy as np
 
 mp.mp.dps = 60
 
@@ -29,22 +28,15 @@ def quantile_ratio(w: mp.mpf) -> mp.mpf:
     return z / v
 
 
-def fit(name, f, low, high, degree, center, dtype):
+def fit(name, f, low, high, degree, center):
     """Fits f(center + t) for center + t in [low, high] and prints coefficients, lowest power first."""
     coefficients = mp.chebyfit(lambda t: f(center + t), [low - center, high - center], degree + 1)
-    rounded = [dtype(c) for c in coefficients]
+    rounded = [float(c) for c in coefficients]
     grid = [low + (high - low) * mp.mpf(i) / 400 for i in range(401)]
-    error = max(abs(mp.polyval([mp.mpf(float(c)) for c in rounded], x - center) / f(x) - 1) for x in grid)
+    error = max(abs(mp.polyval([mp.mpf(c) for c in rounded], x - center) / f(x) - 1) for x in grid)
     print(f"/// Relative error 2^{float(mp.log(error, 2)):.1f}")
-    body = ", ".join(str(c) if dtype is np.float32 else repr(float(c)) for c in reversed(rounded))
-    print(f"const {name}: [f{np.dtype(dtype).itemsize * 8}; {degree + 1}] = [{body}];\n")
-
-
-def log_ratio(f: mp.mpf) -> mp.mpf:
-    """``(log(1 + f) - f) / f**2``."""
-    if abs(f) < mp.mpf("1e-12"):
-        return -mp.mpf(1) / 2 + f / 3 - f * f / 4 + f**3 / 5
-    return (mp.log1p(f) - f) / f**2
+    body = ", ".join(repr(c) for c in reversed(rounded))
+    print(f"const {name}: [f64; {degree + 1}] = [{body}];\n")
 
 
 def atanh_ratio(t: mp.mpf) -> mp.mpf:
@@ -56,20 +48,14 @@ def atanh_ratio(t: mp.mpf) -> mp.mpf:
 
 
 if __name__ == "__main__":
-    f32, f64 = np.float32, np.float64
-    third, m = mp.mpf(1) / 3, mp.mpf
+    m = mp.mpf
 
     def tail(s):
         return quantile_ratio(s * s)
 
-    fit("LOG_F32", log_ratio, -third, third, 7, m(0), f32)
-    fit("CENTRAL_F32", quantile_ratio, m(0), m("6.25"), 10, m("3.125"), f32)
-    fit("TAIL_F32", tail, m("2.5"), m("4.7"), 8, m("3.5"), f32)
-    fit("LOG_F64", atanh_ratio, m(0), m("0.02945"), 7, m(0), f64)
-    fit("CENTRAL_F64", quantile_ratio, m(0), m(5), 21, m("2.5"), f64)
-    fit("TAIL_F64", tail, mp.sqrt(5), m(4), 20, m("3.125"), f64)
-
-    fit("FAR_TAIL_F64", tail, m(4), m("6.7"), 20, m("5.25"), f64)
-    # Words reach w = 21.5 (float32) and 43.7 (float64); only truncation far in a tail goes on, to 107.
-    fit("FAR_TAIL_F32", tail, m("4.7"), m("9.5"), 7, m(7), f32)
-    fit("EXTREME_TAIL_F64", tail, m("6.7"), m(11), 15, m("8.75"), f64)
+    fit("LOG", atanh_ratio, m(0), m("0.02945"), 7, m(0))
+    fit("CENTRAL", quantile_ratio, m(0), m(5), 21, m("2.5"))
+    fit("TAIL", tail, mp.sqrt(5), m(4), 20, m("3.125"))
+    # Words reach w = 43.7; only truncation far in a tail goes on, to 107.
+    fit("FAR_TAIL", tail, m(4), m("6.7"), 20, m("5.25"))
+    fit("EXTREME_TAIL", tail, m("6.7"), m(11), 15, m("8.75"))

@@ -1,9 +1,9 @@
 """Writes rust/quantile_table.rs: the polynomials of the float32 quantile function.
 
-Run with ``python tools/quantile_table.py`` (needs SciPy). Row ``bits(q) >> 22`` serves half an octave of q, the
-two-sided tail probability: ``z = P(t)``, where t in [0, 1/2] runs against q (see rust/quantile.rs). z and all its
-derivatives grow with t, so the fit is restricted to coefficients >= 0: every step of Horner's rule is then
-monotone in t, and so are the rounded values. Not part of the build: stream v1 is defined by the written bits.
+Run with ``python tools/quantile_table.py`` (needs SciPy). Row ``bits(q) >> 22`` serves half an octave of q,
+the two-sided tail probability: ``z = P(t)``, where t in [0, 1/2] runs against q (see rust/quantile.rs). z and
+all its derivatives grow with t, so the fit is restricted to coefficients >= 0: every step of Horner's rule is
+then monotone in t, and so are the rounded values. Not part of the build: stream v1 is defined by the bits.
 """
 
 from pathlib import Path
@@ -72,10 +72,10 @@ def table():
 
 HEAD = """\
 //! Written by `tools/quantile_table.py`, which says what the numbers are: do not edit.
-//!
-//! Row `bits(q) >> 22`: where t starts, then the coefficients of P(t), lowest power first, as the bits of float32.
 
-/// See above.
+/// Row `bits(q) >> 22`: where t starts, then the coefficients of P(t), lowest power first, as the bits of
+/// float32 numbers.
+#[rustfmt::skip]
 pub const ROWS: [[u32; 8]; 256] = [
 """
 
