@@ -214,8 +214,9 @@ struct RunReader<'a, F: Float, S, R> {
 impl<F: Float, S: Simd, R: Iterator<Item = Run>> Reader<F> for RunReader<'_, F, S, R> {
     #[inline(always)]
     fn read(&mut self, mut words: &mut [F::Word]) {
+        // the first `waiting` of `words` are still to be gathered, for these elements
         let mut scattered = [0; LANES];
-        let mut waiting = 0; // words for these many of `scattered`, before the rest
+        let mut waiting = 0;
         while waiting < words.len() {
             if self.run.len == 0 {
                 let Some(run) = self.runs.next() else { return };
@@ -229,26 +230,40 @@ impl<F: Float, S: Simd, R: Iterator<Item = Run>> Reader<F> for RunReader<'_, F, 
                 self.gather(&scattered, now);
                 (words, waiting) = (later, 0);
             }
-            let count = if dense { len.min(words.len()) } else { 1 };
-            if step == 1 && dense {
-                self.read_contiguous(start, &mut words[..count]);
-            } else if dense {
-                self.read_strided(start, step, &mut words[..count]);
-            } else if !words.is_empty() {
+            let count = if dense {
+                let (now, later) = words.split_at_mut(len.min(words.len()));
+                self.read_dense(start, step, now);
+                let count = now.len();
+                words = later;
+                count
+            } else {
                 scattered[waiting] = start;
                 waiting += 1;
-            }
-            if dense {
-                words = &mut words[count..];
-            }
+                1
+            };
             let start = start.wrapping_add_signed(step.wrapping_mul(count as i64));
             self.run = Run { start, step, len: len - count };
         }
-        self.gather(&scattered, words);
+        if waiting > 0 {
+            self.gather(&scattered, words);
+        }
     }
 }
 
 impl<F: Float, S: Simd, R> RunReader<'_, F, S, R> {
+    #[inline(always)]
+    fn read_dense(&mut self, start: u64, step: i64, words: &mut [F::Word]) {
+        if step == 1 {
+            return self.read_contiguous(start, words);
+        }
+        let mut index = start;
+        for word in words {
+            self.hold(index / F::PER_SUPERBLOCK as u64);
+            *word = self.words[index as usize % F::PER_SUPERBLOCK];
+            index = index.wrapping_add_signed(step);
+        }
+    }
+
     #[inline(always)]
     fn read_contiguous(&mut self, start: u64, words: &mut [F::Word]) {
         let size = F::PER_SUPERBLOCK;
@@ -271,16 +286,6 @@ impl<F: Float, S: Simd, R> RunReader<'_, F, S, R> {
         if !tail.is_empty() {
             self.hold(superblock);
             tail.copy_from_slice(&self.words[..tail.len()]);
-        }
-    }
-
-    #[inline(always)]
-    fn read_strided(&mut self, start: u64, step: i64, words: &mut [F::Word]) {
-        let mut index = start;
-        for word in words {
-            self.hold(index / F::PER_SUPERBLOCK as u64);
-            *word = self.words[index as usize % F::PER_SUPERBLOCK];
-            index = index.wrapping_add_signed(step);
         }
     }
 

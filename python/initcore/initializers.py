@@ -53,7 +53,8 @@ name : str, optional
     The parameter's name, its address under the seed. Two arrays drawn with one seed and one name (or both
     without a name) are made from the same random numbers.
 dtype : dtype, optional
-    float32 (the default) or float64.
+    float32 (the default), float64, float16 or bfloat16 (of the package ml_dtypes; the name will do), in any
+    byte order. Sixteen-bit values are those of float32 rounded once, but never beyond a bound.
 index : int, slice, Ellipsis, array of int, or a tuple of them, optional
     The part of the array to make, as in ``numpy.s_[:, 64:128]`` or ``numpy.ix_(rows, columns)``: equal, bit
     for bit, to making the whole and indexing it, at the cost of the part. Slices may have any step; arrays
@@ -61,7 +62,8 @@ index : int, slice, Ellipsis, array of int, or a tuple of them, optional
 layout : {"numpy", "torch"}
     Which axes are the inputs and outputs of a weight: (..., in, out), or (out, in, ...).
 out : ndarray, optional
-    Written to and returned: C-contiguous, of the result's shape and dtype.
+    Written to and returned: of the result's shape, and of any of the dtypes. Any strides will do; contiguous
+    memory in native byte order is several times faster.
 num_threads : int, optional
     At most this many threads; see `set_num_threads`. Values never depend on it.
 
