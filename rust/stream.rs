@@ -5,6 +5,8 @@
 //! - Order: 16 blocks make a superblock of 64 words; word `64 s + 16 w + l` of the stream is word `w` of
 //!   block `16 s + l`, so that the words of one superblock leave the lanes without a shuffle.
 
+use std::hint::black_box;
+
 use sha2::{Digest, Sha256};
 
 use crate::philox::{Blocks, LANES, Schedule, philox4x32_10, schedule};
@@ -37,7 +39,8 @@ impl Stream {
     /// Superblock `s`: words `64 s ..` of the stream, as `[w][l]`.
     #[inline(always)]
     pub fn superblock<S: Simd>(&self, simd: S, s: u64) -> Blocks {
-        let first = s.wrapping_mul(LANES as u64);
+        // Opaque: knowing it for a multiple of 16, the compiler builds the sixteen numbers in a longer way.
+        let first = black_box(s.wrapping_mul(LANES as u64));
         let counter = [
             // 16 divides 2^32: within a superblock only the low word of the block number changes
             lanes!(0; l => (first & LOW) + l as u64),
