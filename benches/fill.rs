@@ -30,8 +30,8 @@ fn bench_type<T: Sample>(criterion: &mut Criterion) {
         let mut group = criterion.benchmark_group(format!("fill/{}/{size}", T::NAME));
         group.throughput(Throughput::Elements(size)).sample_size(10);
         // The baseline emulates fused multiply-adds: a second for the large array.
-        let worth = |isa: &Isa| isa.is_available() && (*isa != Isa::Baseline || size <= 1 << 12);
-        for isa in Isa::ALL.into_iter().filter(worth) {
+        let worth = |isa: &Isa| *isa != Isa::Baseline || size <= 1 << 12;
+        for isa in Isa::available().filter(worth) {
             isa.force().expect("available");
             for (name, distribution) in DISTRIBUTIONS {
                 group.bench_function(BenchmarkId::new(name, isa.name()), |bencher| {
@@ -45,6 +45,7 @@ fn bench_type<T: Sample>(criterion: &mut Criterion) {
 
 /// A column shard (64 of 4096 columns), to set beside the contiguous fill of as many values.
 fn bench_shard(criterion: &mut Criterion) {
+    Isa::available().next().expect("the baseline").force().expect("available");
     let stream = Stream::new(0, Some("bench"));
     let columns = Axis { start: 128, step: 1, len: 64 };
     let region = Region::new(&[4096, 4096], &[Axis::whole(4096), columns]).expect("inside");
