@@ -181,11 +181,7 @@ impl<F: Float> Map<F> for Normal<F> {
         simd: S,
         words: &[F::Word; LANES],
     ) -> ([F; LANES], bool) {
-        let (s, near) = place(words, F::centered);
-        let v = lanes!(F::ZERO; l => s[l].abs());
-        let (z, left_out) = F::quantile::<S, EVERYWHERE>(simd, v, near);
-        let x = lanes!(F::ZERO; l => z[l].copysign(s[l]).mul_add(self.std, self.mean));
-        (x, left_out)
+        quantiles::<F, S, EVERYWHERE>(simd, words, F::centered, |z| z.mul_add(self.std, self.mean))
     }
 }
 
@@ -228,27 +224,27 @@ impl<F: Float> Map<F> for TruncatedNormal<F> {
         simd: S,
         words: &[F::Word; LANES],
     ) -> ([F; LANES], bool) {
-        let (v, q) = place(words, |word| self.place(word));
-        let distance = lanes!(F::ZERO; l => v[l].abs());
-        let (z, left_out) = F::quantile::<S, EVERYWHERE>(simd, distance, q);
-        let x = lanes!(F::ZERO; l => {
-            self.bounds.clamp(z[l].copysign(v[l]).mul_add(self.std, self.mean))
-        });
-        (x, left_out)
+        let place = |word| self.place(word);
+        let scale = |z: F| self.bounds.clamp(z.mul_add(self.std, self.mean));
+        quantiles::<F, S, EVERYWHERE>(simd, words, place, scale)
     }
 }
 
-/// `place(word)` by lanes, as two arrays.
+/// `scale(z)` of each word, z being the quantile at `place(word)`, a signed v and `q = 1 - |v|`.
 #[inline(always)]
-fn place<F: Float>(
+fn quantiles<F: Float, S: Simd, const EVERYWHERE: bool>(
+    simd: S,
     words: &[F::Word; LANES],
     place: impl Fn(F::Word) -> (F, F),
-) -> ([F; LANES], [F; LANES]) {
+    scale: impl Fn(F) -> F,
+) -> ([F; LANES], bool) {
     let (mut v, mut q) = ([F::ZERO; LANES], [F::ZERO; LANES]);
     for l in 0..LANES {
         (v[l], q[l]) = place(words[l]);
     }
-    (v, q)
+    let distance = lanes!(F::ZERO; l => v[l].abs());
+    let (z, left_out) = F::quantile::<S, EVERYWHERE>(simd, distance, q);
+    (lanes!(F::ZERO; l => scale(z[l].copysign(v[l]))), left_out)
 }
 
 /// A distribution ready to be applied, for values of type `T`.
