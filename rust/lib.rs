@@ -10,7 +10,7 @@
 //! | [`stream`] | seed, name and element index -> random words |
 //! | [`sample`], [`quantile`], [`gaussian`] | the types of values, and the normal distribution in them |
 //! | [`distribution`] | random word -> value |
-//! | [`parallel`] | the one thread pool |
+//! | [`parallel`], `pool` | work items, and the threads that share them |
 //! | [`region`], [`indexing`] | parts of an array, and NumPy's way to name them |
 //! | [`fill`] | stream + distribution + part of an array -> values |
 //! | [`fans`], [`initializer`] | shapes -> fans -> variances: the named schemes |
@@ -29,6 +29,7 @@ pub mod initializer;
 pub mod nn;
 pub mod parallel;
 pub mod philox;
+mod pool;
 #[cfg(feature = "python")]
 mod python;
 pub mod quantile;

@@ -1,92 +1,25 @@
-//! The one thread pool, and the one way to use it: hand out work items until none are left.
+//! The one way to use several threads: hand out work items until none are left.
 //!
 //! What an item is never depends on the number of threads, so neither do results (Laws 1 and 2). The
 //! calling thread works too: it is the only one that may ask Python for pending signals, and with one
 //! thread no pool is touched at all.
 //!
-//! Fork: a child inherits the pool's memory but not its threads. The pool is therefore keyed by process
-//! id and nothing here takes a lock that outlives a call, since one held by another thread during `fork`
-//! stays locked for ever.
-//!
 //! Several calls at once share the pool's workers, each of which serves one call at a time: a call gets those
 //! that are free, possibly none, and never queues behind another, where it could not hear Ctrl-C.
 
 use std::num::NonZeroUsize;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-
-use arc_swap::ArcSwapOption;
 
 use crate::dispatch::{environment, with_default_floats};
 use crate::error::{Error, Result, invalid};
+use crate::pool;
 
 /// More threads than this are refused: surely a mistake, and each costs a stack.
 pub const MAX_THREADS: usize = 1024;
 
-struct Pool {
-    process: u32,
-    workers: usize,
-    /// Workers that serve no call.
-    free: AtomicUsize,
-    rayon: rayon::ThreadPool,
-}
-
-static POOL: ArcSwapOption<Pool> = ArcSwapOption::const_empty();
-
 /// The default number of threads; 0 = not known yet.
 static NUM_THREADS: AtomicUsize = AtomicUsize::new(0);
-
-/// The pool of this process with at least `workers` threads; grown by replacement. `None` if the system gives
-/// no more threads: the caller can do the work alone.
-fn pool(workers: usize) -> Option<Arc<Pool>> {
-    let process = std::process::id();
-    let current = POOL.load_full();
-    if let Some(pool) = &current
-        && pool.process == process
-        && pool.workers >= workers
-    {
-        return Some(Arc::clone(pool));
-    }
-    let rayon = rayon::ThreadPoolBuilder::new()
-        .num_threads(workers)
-        .thread_name(|i| format!("initcore-{i}"))
-        .build()
-        .ok()?;
-    let pool = Arc::new(Pool { process, workers, free: AtomicUsize::new(workers), rayon });
-    if let Some(old) = POOL.swap(Some(Arc::clone(&pool)))
-        && old.process != process
-    {
-        // Its threads live in the parent; terminating them here could wait on locks nobody holds.
-        std::mem::forget(old);
-        std::mem::forget(current);
-    }
-    Some(pool)
-}
-
-/// Workers that serve one call until this is dropped.
-struct Loan {
-    pool: Arc<Pool>,
-    workers: usize,
-}
-
-impl Loan {
-    /// As many free workers as there are, up to `wanted`.
-    fn new(wanted: usize) -> Option<Self> {
-        if wanted == 0 {
-            return None;
-        }
-        let pool = pool(wanted)?;
-        let take = |free: usize| Some(free - free.min(wanted));
-        let free = pool.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).ok()?;
-        Some(Self { pool, workers: free.min(wanted) })
-    }
-}
-
-impl Drop for Loan {
-    fn drop(&mut self) {
-        self.pool.free.fetch_add(self.workers, Ordering::Relaxed);
-    }
-}
 
 /// The default number of threads: [`set_num_threads`], else `INITCORE_NUM_THREADS`, else the cores.
 ///
@@ -182,14 +115,9 @@ where
             }
         }
     };
-    match Loan::new(threads.saturating_sub(1)) {
-        None => work_and_watch(),
-        Some(loan) => loan.pool.rayon.in_place_scope(|scope| {
-            for _ in 0..loan.workers {
-                scope.spawn(|_| work());
-            }
-            work_and_watch();
-        }),
+    match threads.saturating_sub(1) {
+        0 => work_and_watch(),
+        others => pool::run(others, &work, work_and_watch),
     }
     if stopped.into_inner() { Err(Error::Interrupted) } else { Ok(()) }
 }

@@ -36,19 +36,30 @@ from .initializers import (
     xavier_uniform,
     zeros,
 )
-from .nn import MLP, History
-from .optimizers import SGD, Adam, RMSProp
+from .nn import MLP
+from .optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSProp
+from .schedules import ConstantSchedule, CosineSchedule, Schedule, StepSchedule
+from .training import Divergence, EarlyStopping, History
 
 __all__ = [
     "MLP",
     "SGD",
+    "Adagrad",
     "Adam",
+    "AdamW",
     "Constant",
+    "ConstantSchedule",
+    "CosineSchedule",
     "DenseCache",
+    "Divergence",
+    "EarlyStopping",
     "History",
     "Initializer",
     "Normal",
+    "Optimizer",
     "RMSProp",
+    "Schedule",
+    "StepSchedule",
     "TruncatedNormal",
     "Uniform",
     "VarianceScaling",

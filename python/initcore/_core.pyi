@@ -6,6 +6,7 @@ import numpy.typing as npt
 from typing_extensions import disjoint_base
 
 from .initializers import Array, Index, Shape
+from .training import Samples
 
 __all__ = [
     "Constant",
@@ -17,11 +18,13 @@ __all__ = [
     "VarianceScaling",
     "available_isas",
     "check_optimizer",
+    "check_schedule",
     "dense_backward",
     "dense_forward",
     "fans",
     "get_isa",
     "get_num_threads",
+    "loss_takes_labels",
     "nn_names",
     "schemes",
     "set_isa",
@@ -78,9 +81,8 @@ class Mlp:
     def __new__(
         cls,
         sizes: Sequence[int],
-        activation: str,
-        output_activation: str,
-        bias: bool,
+        activations: Sequence[str],
+        bias: Sequence[bool],
         dtype: npt.DTypeLike,
     ) -> Self: ...
     def shapes(self) -> list[tuple[str, list[int]]]: ...
@@ -89,43 +91,41 @@ class Mlp:
     def forward(self, x: Array, num_threads: int | None) -> Array: ...
     def activations(self, x: Array, num_threads: int | None) -> list[Array]: ...
     def loss_and_grad(
-        self, x: Array, t: npt.NDArray[Any], loss: str, num_threads: int | None
+        self, samples: Samples, loss: str, num_threads: int | None
     ) -> tuple[float, dict[str, Array]]: ...
     def evaluate(
-        self, x: Array, t: npt.NDArray[Any], loss: str, num_threads: int | None
+        self, samples: Samples, loss: str, num_threads: int | None
     ) -> tuple[float, float | None]: ...
     def fit(
         self,
-        x: Array,
-        t: npt.NDArray[Any],
+        samples: Samples,
         loss: str,
         optimizer: object,
+        schedule: object,
+        clip_norm: float | None,
         batch_size: int,
         epochs: int,
         shuffle: bool,
         seed: int,
-        validation: tuple[Array, npt.NDArray[Any]] | None,
+        skip_nonfinite: bool,
+        validation: Samples | None,
         on_epoch: Callable[[dict[str, Any]], object],
         num_threads: int | None,
     ) -> None: ...
 
 def check_optimizer(optimizer: object) -> None: ...
+def check_schedule(schedule: object) -> None: ...
 def dense_backward(
-    dy: Array,
-    x: Array,
-    w: Array,
-    z: Array,
-    y: Array,
-    activation: str,
-    num_threads: int | None,
+    dy: Array, x: Array, w: Array, slope: Array | None, num_threads: int | None
 ) -> tuple[Array, Array, Array]: ...
 def dense_forward(
     x: Array, w: Array, b: Array | None, activation: str, num_threads: int | None
-) -> tuple[Array, Array]: ...
+) -> tuple[Array, Array | None]: ...
 def fans(shape: Shape, *, layout: str = "numpy") -> tuple[int, int]: ...
 def available_isas() -> list[str]: ...
 def get_isa() -> str: ...
 def get_num_threads() -> int: ...
+def loss_takes_labels(loss: str) -> bool: ...
 def nn_names() -> tuple[list[str], list[str]]: ...
 def schemes() -> list[tuple[str, tuple[float, str, str]]]: ...
 def set_isa(name: str) -> None: ...

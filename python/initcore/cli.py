@@ -10,24 +10,19 @@ import dataclasses
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
 
 from . import _core, datasets, plot, specs
 from .compare import INITS, LAYERS, Result, runs
 from .config import __version__
 from .initializers import get
-from .optimizers import SGD, Adam, Optimizer, RMSProp
+from .optimizers import OPTIMIZERS, SGD, Optimizer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from .datasets import Dataset
 
-OPTIMIZERS: Mapping[str, Callable[..., Optimizer]] = {
-    "sgd": lambda lr=0.05, **options: SGD(lr, **options),
-    "rmsprop": RMSProp,
-    "adam": Adam,
-}
 #: "constant" alone leaves the value open.
 CONSTANT = "constant(0.1)"
 _EPILOG = """\
@@ -86,7 +81,12 @@ def _inits(text: str) -> list[str]:
 
 def _optimizer(text: str) -> Optimizer:
     """Read "sgd", "adam(0.001)" or "sgd(0.05, momentum=0.9)"."""
-    return _checked(lambda text: specs.make(text, OPTIMIZERS, "optimizer"), text)
+    makers: dict[str, Callable[..., Optimizer]] = {**OPTIMIZERS, "sgd": _sgd}
+    return _checked(lambda text: specs.make(text, makers, "optimizer"), text)
+
+
+def _sgd(lr: float = 0.05, **options: Any) -> SGD:
+    return SGD(lr, **options)
 
 
 def _checked(read: Callable[[str], T], text: str) -> T:
@@ -160,7 +160,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_optimizer,
         default="sgd",
         metavar="NAME",
-        help="sgd, rmsprop or adam, with arguments or without, such as 'sgd(0.1, momentum=0.9)' "
+        help=f"{', '.join(OPTIMIZERS)}, with arguments or without, such as 'sgd(0.1, momentum=0.9)' "
         "(default: sgd(0.05); an adaptive one hides part of what an initialization does)",
     )
     add("--epochs", type=_integer(1), default=10, metavar="N", help="default: 10")

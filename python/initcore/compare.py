@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .initializers import Array, get
-from .nn import MLP, History
+from .nn import MLP
 from .optimizers import SGD, Optimizer
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from ._core import Initializer
     from .datasets import Dataset, Labels
+    from .training import History
 
 #: What is compared when nothing else is asked for: two that stay symmetric, too small, too large,
 #: and right.
@@ -147,7 +149,7 @@ def compare(
         Widths of the hidden layers.
     activation : str
         Of the hidden layers; see `MLP`.
-    optimizer : SGD, RMSProp or Adam, optional
+    optimizer : Optimizer, optional
         By default ``SGD(0.05)``: an adaptive optimizer hides part of what an initialization does.
     epochs, batch_size : int
         As in `MLP.fit`.
@@ -220,19 +222,21 @@ def runs(
         initial_loss, _ = net.evaluate(data.x_train, data.y_train, loss=LOSS, num_threads=num_threads)
 
         began = time.perf_counter()
-        history = net.fit(
-            data.x_train,
-            data.y_train,
-            loss=LOSS,
-            optimizer=optimizer,
-            batch_size=batch_size,
-            epochs=epochs,
-            seed=seed,
-            validation_data=(data.x_test, data.y_test),
-            callbacks=[tick],
-            progress=False,
-            num_threads=num_threads,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # the verdict says what a warning would
+            history = net.fit(
+                data.x_train,
+                data.y_train,
+                loss=LOSS,
+                optimizer=optimizer,
+                batch_size=batch_size,
+                epochs=epochs,
+                seed=seed,
+                validation_data=(data.x_test, data.y_test),
+                callbacks=[tick],
+                progress=False,
+                num_threads=num_threads,
+            )
         seconds = time.perf_counter() - began
         loss = math.nan
         if not history.diverged:

@@ -16,14 +16,15 @@ if TYPE_CHECKING:
 
 
 class DenseCache(NamedTuple):
-    """What `dense_backward` needs of the forward pass; the arrays must not be changed in between."""
+    """What `dense_backward` needs of the forward pass; the arrays must not be changed in between.
+
+    `slope` is the activation's derivative, (batch, fan_out); None for the linear one, where it is 1.
+    """
 
     x: Array
     w: Array
     b: Array | None
-    z: Array
-    y: Array
-    activation: str
+    slope: Array | None
 
 
 def dense_forward(
@@ -50,7 +51,7 @@ def dense_forward(
     -------
     y : ndarray, (batch, fan_out)
         float64 if one of the arrays is, float32 otherwise; integers are converted to the type of the
-        others. The cache holds the same array: change a copy.
+        others.
     cache : DenseCache
         For `dense_backward`.
 
@@ -73,8 +74,8 @@ def dense_forward(
         if b.ndim != 1:
             msg = f"b must have shape (fan_out,), got {b.shape}"
             raise ValueError(msg)
-    z, y = _core.dense_forward(x, w, b, activation, num_threads)
-    return y, DenseCache(x, w, b, z, y, activation)
+    y, slope = _core.dense_forward(x, w, b, activation, num_threads)
+    return y, DenseCache(x, w, b, slope)
 
 
 def dense_backward(
@@ -105,5 +106,5 @@ def dense_backward(
         `dy` does not have the shape of the output.
     """
     dy = matrix(dy, cache.w.dtype, "dy")
-    dx, dw, db = _core.dense_backward(dy, cache.x, cache.w, cache.z, cache.y, cache.activation, num_threads)
+    dx, dw, db = _core.dense_backward(dy, cache.x, cache.w, cache.slope, num_threads)
     return dx, dw, None if cache.b is None else db

@@ -3,74 +3,48 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+import warnings
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from . import _core
+from . import _core, storage
 from .arrays import float_array, integer, matrix
 from .initializers import Array, get
-from .optimizers import SGD, Adam, Optimizer, RMSProp
+from .optimizers import Optimizer
+from .schedules import ConstantSchedule, Schedule
+from .training import Callback, Divergence, EarlyStopping, History, Watch
 
 if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Mapping, Sequence
+
     from ._core import Initializer
+    from .training import Samples
+
+T = TypeVar("T")
 
 
-#: Called after every epoch with its row of the history; something true ends the fit.
-Callback: TypeAlias = Callable[[dict[str, Any]], object]
+def _expect(value: object, kind: Any, what: str) -> None:
+    """Check that `value` is one of a union of classes, or of one class."""
+    if not isinstance(value, kind):
+        names = " or ".join(cls.__name__ for cls in get_args(kind) or (kind,))
+        msg = f"{what} must be {names}, got {type(value).__name__}"
+        raise TypeError(msg)
 
 
-@dataclass
-class History(Mapping[str, list[Any]]):
-    """What happened in a fit: lists with one entry per epoch, as ``history["loss"]`` or ``history.loss``.
-
-    ``loss``, ``accuracy``, ``val_loss``, ``val_accuracy`` (None where there is none), ``gradient_norm``
-    (mean over the steps) and ``seconds``.
-
-    Attributes
-    ----------
-    epochs : list of dict
-        The same, one dict per epoch.
-    diverged : bool
-        A loss, gradient or parameter was not finite, which ended the fit. A step with such a loss or
-        gradient was not applied.
-    """
-
-    epochs: list[dict[str, Any]] = field(default_factory=list)
-
-    NAMES: ClassVar[tuple[str, ...]] = (
-        "loss",
-        "accuracy",
-        "val_loss",
-        "val_accuracy",
-        "gradient_norm",
-        "seconds",
-    )
-
-    def __getitem__(self, name: str) -> list[Any]:
-        if name not in self.NAMES:
-            raise KeyError(name)
-        return [row[name] for row in self.epochs]
-
-    def __getattr__(self, name: str) -> list[Any]:
-        """Give the list of that name."""
-        if name in History.NAMES:
-            return self[name]
-        raise AttributeError(name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.NAMES)
-
-    def __len__(self) -> int:
-        return len(self.NAMES)
-
-    @property
-    def diverged(self) -> bool:
-        """Whether the fit ended early because a number was not finite."""
-        return any(row["diverged"] for row in self.epochs)
+def _per_layer(value: T | Sequence[T], single: type[T], count: int, what: str) -> list[T]:
+    """Give one of `value` for each of `count` layers: the same for all, or as listed."""
+    values: list[Any] = [value] * count if isinstance(value, single) else list(value)  # type: ignore[arg-type]
+    for entry in values:
+        if not isinstance(entry, single):
+            msg = f"{what} must be a {single.__name__} or a sequence of them, got {entry!r}"
+            raise TypeError(msg)
+    if len(values) != count:
+        msg = f"{what} has {len(values)} entries, expected {count}, one for each layer it is for"
+        raise ValueError(msg)
+    return values
 
 
 class MLP:
@@ -80,14 +54,18 @@ class MLP:
     ----------
     sizes : sequence of int
         Inputs, then the width of every layer: ``[784, 256, 10]`` has two layers.
-    activation, output_activation : str
-        "linear", "relu", "leaky_relu", "leaky_relu(0.2)", "tanh" or "sigmoid": of all layers but the last,
-        and of the last. The cross-entropy losses take logits, that is a linear output; behind a sigmoid,
+    activation : str or sequence of str
+        Of all layers but the last, or one for each of them: "linear", "relu", "leaky_relu", "elu", "selu",
+        "gelu" (with the exact error function), "gelu_tanh", "silu", "tanh", "sigmoid", "softplus",
+        "softsign", "mish" or "hard_tanh", as PyTorch defines them. "leaky_relu(0.2)" and "elu(0.5)" have
+        another slope and limit than 0.01 and 1.
+    output_activation : str
+        Of the last layer. The cross-entropy losses take logits, that is a linear output; behind a sigmoid,
         "binary_cross_entropy" takes the sigmoid's argument.
     init : str or Initializer
         For the weights; see `get`. Biases begin at zero.
-    bias : bool
-        Whether the layers have one.
+    bias : bool or sequence of bool
+        Whether the layers have one; for all, or for each.
     seed : int, numpy.random.SeedSequence or None
         Weights are drawn under this seed and their own names.
     dtype : dtype, optional
@@ -109,21 +87,20 @@ class MLP:
         self,
         sizes: Sequence[int],
         *,
-        activation: str = "relu",
+        activation: str | Sequence[str] = "relu",
         output_activation: str = "linear",
         init: str | Initializer = "he_normal",
-        bias: bool = True,
+        bias: bool | Sequence[bool] = True,
         seed: int | np.random.SeedSequence | None = None,
         dtype: npt.DTypeLike | None = None,
     ) -> None:
-        sizes = [integer(n, "each of sizes", 1) for n in sizes]
-        self.sizes = tuple(sizes)
-        self.activation = activation
+        self.sizes = tuple(integer(n, "each of sizes", 1) for n in sizes)
+        self.activation = activation if isinstance(activation, str) else tuple(activation)
         self.output_activation = output_activation
         self.init = get(init)
-        self.bias = bias
+        self.bias = bias if isinstance(bias, bool) else tuple(bias)
         self.dtype = np.dtype(np.float32 if dtype is None else dtype)
-        self._core = _core.Mlp(sizes, activation, output_activation, bias, self.dtype)
+        self._core = self._new_core()
         if seed is None:
             seed = np.random.SeedSequence()
         self._core.set_parameters(
@@ -133,6 +110,14 @@ class MLP:
                 if name.endswith("weight")
             }
         )
+
+    def _new_core(self) -> _core.Mlp:
+        """Make the Rust object, with all parameters zero."""
+        depth = max(len(self.sizes) - 1, 0)
+        hidden = _per_layer(self.activation, str, max(depth - 1, 0), "activation")
+        bias = _per_layer(self.bias, bool, depth, "bias")
+        _expect(self.output_activation, str, "output_activation")
+        return _core.Mlp(list(self.sizes), [*hidden, self.output_activation][:depth], bias, self.dtype)
 
     def __repr__(self) -> str:
         """Architecture and initializer."""
@@ -149,10 +134,70 @@ class MLP:
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Make the Rust object anew."""
         self.__dict__.update(state)
-        self._core = _core.Mlp(
-            list(self.sizes), self.activation, self.output_activation, self.bias, self.dtype
-        )
+        self._core = self._new_core()
         self.set_parameters(state["_core"])
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the network to a safetensors file, which any library that knows the format can read.
+
+        The tensors are those of `parameters`; what the network is stands in the file's metadata.
+
+        Parameters
+        ----------
+        path : str or path-like
+            A file that is there is replaced, once the new one is complete.
+
+        Raises
+        ------
+        OSError
+            The file cannot be written.
+        """
+        config = {
+            "sizes": self.sizes,
+            "activation": self.activation,
+            "output_activation": self.output_activation,
+            "init": [type(self.init).__name__, self.init.get_config()],
+            "bias": self.bias,
+            "dtype": self.dtype.name,
+        }
+        storage.save(path, self.parameters(), config)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> MLP:
+        """Read a network that `save` wrote: the same, to the last bit.
+
+        Parameters
+        ----------
+        path : str or path-like
+
+        Returns
+        -------
+        MLP
+
+        Raises
+        ------
+        ValueError
+            The file is not one of safetensors, is damaged or does not describe a network.
+        OSError
+            The file cannot be read.
+        """
+        parameters, config = storage.load(path)
+        try:
+            name, arguments = config.pop("init")
+            law = getattr(_core, name)
+            if not issubclass(law, _core.Initializer):
+                msg = f"{name} is no initializer"
+                raise TypeError(msg)
+            init = law(**arguments)
+            net = cls(config.pop("sizes"), init=init, seed=0, **config)
+            if net.parameters().keys() != parameters.keys():
+                msg = f"its tensors are {', '.join(parameters)}"
+                raise ValueError(msg)
+            net.set_parameters(parameters)
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            msg = f"{path!s} does not describe a network: {error}"
+            raise ValueError(msg) from error
+        return net
 
     def parameters(self) -> dict[str, Array]:
         """Return copies of the parameters: "layers.0.weight" (fan_in, fan_out), "layers.0.bias", ..."""
@@ -227,41 +272,57 @@ class MLP:
         return np.asarray(y[:, 0] > threshold, np.int64)
 
     def _samples(
-        self, x: npt.ArrayLike, t: npt.ArrayLike, loss: str, where: str = ""
-    ) -> tuple[Array, npt.NDArray[Any]]:
-        """Give inputs (rows, inputs), and int64 labels (rows,) or target values (rows, outputs)."""
-        _, losses = _core.nn_names()
+        self,
+        x: npt.ArrayLike,
+        t: npt.ArrayLike,
+        loss: str,
+        sample_weight: npt.ArrayLike | None,
+        where: str = "",
+    ) -> Samples:
+        """Give inputs (rows, inputs), int64 labels (rows,) or values (rows, outputs), and weights (rows,)."""
         if not isinstance(loss, str):
             msg = f"loss must be a name, got {loss!r}"
             raise TypeError(msg)
-        if loss not in losses:
-            msg = f"unknown loss {loss!r}: expected one of {', '.join(losses)}"
-            raise ValueError(msg)
+        takes_labels = _core.loss_takes_labels(loss)
         x = matrix(x, self.dtype, f"{where}x")
         array = np.asarray(t)
         given, rows, outputs = array.shape, len(x), self.sizes[-1]
-        if loss == "softmax_cross_entropy" and array.ndim == 1:
+        expected: tuple[int, ...] = (rows, outputs)
+        labels = takes_labels and array.ndim == 1
+        if labels:
             if array.dtype.kind not in "iu":
                 msg = f"{where}labels must be integers, got dtype {array.dtype}"
                 raise TypeError(msg)
-            expected: tuple[int, ...] = (rows,)
             if array.size and array.max() >= 2**63:
                 msg = f"{where}label {array.max()} is outside of the {outputs} classes 0..={outputs - 1}"
                 raise ValueError(msg)
-            labels = np.require(array, np.int64, ["C", "A"])
-        else:
-            if array.ndim == 1 and outputs == 1:
-                array = array[:, None]
-            expected = (rows, outputs)
-            labels = None
+            expected = (rows,)
+        elif array.ndim == 1 and outputs == 1:
+            array = array[:, None]
         if array.shape != expected:
-            labels_too = f"({rows},) and be integers, or " if loss == "softmax_cross_entropy" else ""
+            labels_too = f"({rows},) and be integers, or " if takes_labels else ""
             msg = f"{where}targets must have shape {labels_too}{(rows, outputs)} for {loss}, got {given}"
             raise ValueError(msg)
-        return x, float_array(array, self.dtype, f"{where}targets") if labels is None else labels
+        if labels:
+            array = np.require(array, np.int64, ["C", "A"])
+        else:
+            array = float_array(array, self.dtype, f"{where}targets")
+        if sample_weight is None:
+            return x, array, None
+        weights = float_array(sample_weight, self.dtype, f"{where}sample_weight")
+        if weights.shape != (rows,):
+            msg = f"{where}sample_weight must have shape ({rows},), one per row of x, got {weights.shape}"
+            raise ValueError(msg)
+        return x, array, weights
 
     def loss_and_grad(
-        self, x: npt.ArrayLike, t: npt.ArrayLike, *, loss: str, num_threads: int | None = None
+        self,
+        x: npt.ArrayLike,
+        t: npt.ArrayLike,
+        *,
+        loss: str,
+        sample_weight: npt.ArrayLike | None = None,
+        num_threads: int | None = None,
     ) -> tuple[float, dict[str, Array]]:
         """Compute the loss over a batch and its gradients.
 
@@ -269,13 +330,26 @@ class MLP:
         ----------
         x : array_like, (batch, inputs)
             Finite numbers.
-        t : array_like
-            Targets: integer labels (batch,) or probabilities (batch, outputs) for "softmax_cross_entropy";
-            probabilities (batch, outputs) for "binary_cross_entropy"; numbers (batch, outputs) for "mse".
-            With one output, (batch,) will do.
-        loss : {"mse", "binary_cross_entropy", "softmax_cross_entropy"}
-            Means as in PyTorch: over all elements, and over the rows for the softmax. The cross-entropies
-            take logits.
+        t : array_like, (batch, outputs)
+            Targets: probabilities for the cross-entropies, else finite numbers. With one output, (batch,)
+            will do. "softmax_cross_entropy" takes integer labels (batch,) too.
+        loss : str
+            Definitions as in PyTorch. The cross-entropies take logits.
+
+            - "mse": ``(y - t)**2``.
+            - "mae": ``|y - t|``, with slope 0 at 0.
+            - "huber" or "huber(delta)": ``d**2 / 2`` where ``d = |y - t|`` is at most `delta` (1 by default),
+              and ``delta * (d - delta / 2)`` beyond.
+            - "binary_cross_entropy" or "binary_cross_entropy(label_smoothing)": with a smoothing ``e`` in
+              [0, 1), the target is ``(1 - e) * t + e / 2``.
+            - "softmax_cross_entropy" or "softmax_cross_entropy(label_smoothing)": likewise
+              ``(1 - e) * t + e / outputs``.
+
+            Means are over the rows for the softmax, over all elements for the others. The parameter may be
+            named: "huber(delta=0.5)".
+        sample_weight : array_like, (batch,), optional
+            Finite numbers of at least 0, not all of them 0: the mean over the rows becomes
+            ``sum(w * l) / sum(w)``. A row of weight 0 might as well be left out.
         num_threads : int, optional
             At most this many.
 
@@ -288,19 +362,28 @@ class MLP:
         Raises
         ------
         ValueError
-            Shapes do not fit, a number is not finite, a label is not one of the classes.
+            Shapes do not fit, a number is not finite, a label is not one of the classes, a weight is
+            negative, the loss is unknown or its parameter out of range.
         TypeError
             Labels are not integers.
         """
-        x, t = self._samples(x, t, loss)
-        return self._core.loss_and_grad(x, t, loss, num_threads)
+        return self._core.loss_and_grad(self._samples(x, t, loss, sample_weight), loss, num_threads)
 
     def evaluate(
-        self, x: npt.ArrayLike, t: npt.ArrayLike, *, loss: str, num_threads: int | None = None
+        self,
+        x: npt.ArrayLike,
+        t: npt.ArrayLike,
+        *,
+        loss: str,
+        sample_weight: npt.ArrayLike | None = None,
+        num_threads: int | None = None,
     ) -> tuple[float, float | None]:
-        """Compute loss and accuracy (None for "mse"); see `loss_and_grad`."""
-        x, t = self._samples(x, t, loss)
-        return self._core.evaluate(x, t, loss, num_threads)
+        """Compute loss and accuracy; see `loss_and_grad`.
+
+        The accuracy is the share of right decisions, in which every sample counts alike; None for the losses
+        of regression.
+        """
+        return self._core.evaluate(self._samples(x, t, loss, sample_weight), loss, num_threads)
 
     def fit(
         self,
@@ -313,7 +396,14 @@ class MLP:
         epochs: int,
         shuffle: bool = True,
         seed: int = 0,
-        validation_data: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
+        sample_weight: npt.ArrayLike | None = None,
+        schedule: Schedule | None = None,
+        clip_norm: float | None = None,
+        early_stopping: EarlyStopping | None = None,
+        nonfinite: str = "stop",
+        validation_data: tuple[npt.ArrayLike, npt.ArrayLike]
+        | tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike | None]
+        | None = None,
         callbacks: Iterable[Callback] = (),
         progress: bool | None = None,
         num_threads: int | None = None,
@@ -329,7 +419,7 @@ class MLP:
             Samples and targets, as in `loss_and_grad`.
         loss : str
             As in `loss_and_grad`.
-        optimizer : SGD, RMSProp or Adam
+        optimizer : SGD, Adagrad, RMSProp, Adam or AdamW
             Starts afresh in every call.
         batch_size : int
             Samples per step; the last step of an epoch takes what is left.
@@ -339,7 +429,21 @@ class MLP:
             Take the samples in a new order in every epoch, decided by `seed`.
         seed : int
             In [0, 2**64).
-        validation_data : (x, t), optional
+        sample_weight : array_like, (samples,), optional
+            As in `loss_and_grad`. Each batch has its own mean; one whose weights are all 0 has loss and
+            gradient 0.
+        schedule : ConstantSchedule, StepSchedule or CosineSchedule, optional
+            How the learning rate changes over the fit; by default it does not.
+        clip_norm : float, optional
+            Scale the gradients of a step down where their L2 norm, all together, is larger than this, as
+            `torch.nn.utils.clip_grad_norm_` does.
+        early_stopping : EarlyStopping, optional
+            End when a figure no longer gets better.
+        nonfinite : {"stop", "skip"}
+            What to do when a loss or a gradient is infinite or NaN. "stop": end the fit, with the last
+            parameters that had a finite loss. "skip": go back to these, and on with the next batch. Either
+            way there is a RuntimeWarning, and `History.divergence` says where it began.
+        validation_data : (x, t) or (x, t, sample_weight), optional
             Evaluated after every epoch.
         callbacks : iterable of callable
             Each is called after every epoch with the epoch's row of the history, a dict, and sees the
@@ -359,9 +463,12 @@ class MLP:
         ValueError, TypeError
             As in `loss_and_grad`, before anything is changed.
         """
-        if not isinstance(optimizer, SGD | RMSProp | Adam):
-            msg = f"optimizer must be an SGD, RMSProp or Adam, got {type(optimizer).__name__}"
-            raise TypeError(msg)
+        schedule = ConstantSchedule() if schedule is None else schedule
+        _expect(optimizer, Optimizer, "optimizer")
+        _expect(schedule, Schedule, "schedule")
+        if nonfinite not in {"stop", "skip"}:
+            msg = f"nonfinite must be 'stop' or 'skip', got {nonfinite!r}"
+            raise ValueError(msg)
         callbacks = tuple(callbacks)
         for callback in callbacks:
             if not callable(callback):
@@ -372,13 +479,22 @@ class MLP:
         validation = None
         if validation_data is not None:
             try:
-                xv, tv = validation_data
+                xv, tv, *rest = validation_data
+                (wv,) = rest or (None,)
             except (TypeError, ValueError):
-                msg = f"validation_data must be a pair (x, t), got {type(validation_data).__name__}"
+                kind = type(validation_data).__name__
+                msg = f"validation_data must be (x, t) or (x, t, sample_weight), got {kind}"
                 raise TypeError(msg) from None
-            validation = self._samples(xv, tv, loss, "validation ")
-        x, t = self._samples(x, t, loss)
-        history = History()
+            validation = self._samples(xv, tv, loss, wv, "validation ")
+        samples = self._samples(x, t, loss, sample_weight)
+        watch = None
+        if early_stopping is not None:
+            _expect(early_stopping, EarlyStopping, "early_stopping")
+            if early_stopping.monitor.startswith("val_") and validation is None:
+                msg = f"early stopping watches {early_stopping.monitor}: it needs validation_data"
+                raise ValueError(msg)
+            watch = Watch(early_stopping)
+        history, best = History(), None
         # No bar at all where none is shown: even a hidden one takes tqdm's global lock, and its import that
         # of the import system; a fork in another thread would leave them locked in the child.
         bar = None
@@ -388,18 +504,32 @@ class MLP:
             bar = tqdm(total=epochs, unit="epoch", leave=False)
 
         def on_epoch(row: dict[str, Any]) -> bool:
+            nonlocal best
+            if row["divergence"] is not None:
+                row["divergence"] = Divergence(*row["divergence"])
             history.epochs.append(row)
             if bar is not None:
                 bar.set_postfix(loss=f"{row['loss']:.4g}")
                 bar.update()
+            if watch is not None and watch.see(row):
+                history.best_epoch = row["epoch"]
+                best = self.parameters() if watch.rule.restore_best else None
             answers = [callback(row) for callback in callbacks]  # every callback is called
-            return any(answers)
+            return any(answers) or (watch is not None and watch.over)
 
         try:
             self._core.fit(
-                x, t, loss, optimizer, batch_size, epochs, shuffle, seed, validation, on_epoch, num_threads
+                samples, loss, optimizer, schedule, clip_norm, batch_size, epochs, shuffle, seed,
+                nonfinite == "skip", validation, on_epoch, num_threads,
             )  # fmt: skip
         finally:
             if bar is not None:
                 bar.close()
+        if best is not None:
+            self.set_parameters(best)
+        if history.divergence is not None:
+            then = "the fit ended with the last parameters of a finite loss"
+            if nonfinite == "skip":
+                then = f"{history.skipped} such steps were left out"
+            warnings.warn(f"{history.divergence}; {then}", RuntimeWarning, stacklevel=2)
         return history

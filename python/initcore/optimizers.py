@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, TypeAlias, get_args
 
 from . import _core
 
@@ -38,6 +38,32 @@ class SGD(_Optimizer):
     lr: float
     momentum: float = 0.0
     nesterov: bool = False
+    weight_decay: float = 0.0
+
+
+@dataclass(frozen=True)
+class Adagrad(_Optimizer):
+    """Steps divided by the root of all squares' sum (Duchi et al. 2011), as `torch.optim.Adagrad`.
+
+    Parameters
+    ----------
+    lr : float
+        Learning rate.
+    lr_decay : float
+        The learning rate of step t, from 0, is ``lr / (1 + t * lr_decay)``.
+    eps : float
+        Added to the root.
+    initial_accumulator_value : float
+        What the sums begin with.
+    weight_decay : float
+        L2 penalty, added to the gradient.
+    """
+
+    kind: ClassVar[str] = "adagrad"
+    lr: float = 1e-2
+    lr_decay: float = 0.0
+    eps: float = 1e-10
+    initial_accumulator_value: float = 0.0
     weight_decay: float = 0.0
 
 
@@ -93,4 +119,30 @@ class Adam(_Optimizer):
     weight_decay: float = 0.0
 
 
-Optimizer: TypeAlias = SGD | RMSProp | Adam
+@dataclass(frozen=True)
+class AdamW(_Optimizer):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019), as `torch.optim.AdamW` defines it.
+
+    Parameters
+    ----------
+    lr : float
+        Learning rate.
+    betas : tuple of float
+        Decays of the running mean and mean square, each in [0, 1).
+    eps : float
+        Added to the root.
+    weight_decay : float
+        Every step first multiplies the parameters by ``1 - lr * weight_decay``.
+    """
+
+    kind: ClassVar[str] = "adamw"
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 1e-2
+
+
+#: Every optimizer there is; `OPTIMIZERS` has them by name.
+Optimizer: TypeAlias = SGD | Adagrad | RMSProp | Adam | AdamW
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {cls.kind: cls for cls in get_args(Optimizer)}

@@ -1,15 +1,18 @@
 //! One fully connected layer, forward and backward, into the caller's buffers.
 //!
 //! ```text
-//! forward:   z = x w + b       y = f(z)
-//! backward:  dz = dy * f'(z)   dw = x^T dz   db = sum over the batch of dz   dx = dz w^T
+//! forward:   z = x w + b       y = f(z)   slope = f'(z)
+//! backward:  dz = dy * slope   dw = x^T dz   db = sum over the batch of dz   dx = dz w^T
 //! ```
-//! Shapes: x (batch, `fan_in`), w (`fan_in`, `fan_out`), b (`fan_out`,), z and y (batch, `fan_out`).
+//! Shapes: x (batch, `fan_in`), w (`fan_in`, `fan_out`), b (`fan_out`,), y, slope and dz (batch, `fan_out`).
+//!
+//! Everything is computed in blocks of rows that are still in cache when bias, activation and slope follow the
+//! product. The functions on single blocks are sequential; networks build their passes from them.
 
 use super::activation::Activation;
-use super::gemm::{Matrix, block_rows, product, product_block};
+use super::gemm::{Accum, Matrix, block_rows, product, product_block};
 use super::real::Real;
-use super::{CHUNK, Run, check_shape, for_each, vectorized};
+use super::{CHUNK, Run, check_shape, for_each, vectorized, zeros};
 use crate::dispatch::{self, Kernel};
 use crate::error::Result;
 use crate::simd::Simd;
@@ -36,12 +39,17 @@ pub struct Gradients<'a, T> {
     pub dw: &'a mut [T],
     /// `(fan_out,)`, if wanted.
     pub db: Option<&'a mut [T]>,
-    /// `(batch, fan_in)`, if wanted: the first layer of a network has no use for it.
+    /// `(batch, fan_in)`, if wanted.
     pub dx: Option<&'a mut [T]>,
 }
 
-impl<T: Real> Layer<'_, T> {
-    /// `z = x w + b` and `y = f(z)`.
+impl<'a, T: Real> Layer<'a, T> {
+    fn weights(&self) -> Result<Matrix<'a, T>> {
+        check_shape("b", self.b.map_or(self.fan_out, <[T]>::len), 1, self.fan_out)?;
+        Matrix::new(self.w, self.fan_in, self.fan_out)
+    }
+
+    /// `y = f(x w + b)` and, if wanted, `slope = f'(x w + b)`.
     ///
     /// # Errors
     /// [`crate::Error::Invalid`] when a shape does not fit, before anything is written;
@@ -50,66 +58,74 @@ impl<T: Real> Layer<'_, T> {
         &self,
         x: &[T],
         batch: usize,
-        z: &mut [T],
         y: &mut [T],
+        slope: Option<&mut [T]>,
         run: Run<'_>,
     ) -> Result<()> {
         let Self { fan_in, fan_out, .. } = *self;
-        let w = Matrix::new(self.w, fan_in, fan_out)?;
+        self.weights()?;
         check_shape("x", x.len(), batch, fan_in)?;
-        check_shape("b", self.b.map_or(fan_out, <[T]>::len), 1, fan_out)?;
-        check_shape("z", z.len(), batch, fan_out)?;
         check_shape("y", y.len(), batch, fan_out)?;
+        check_shape("slope", slope.as_ref().map_or(y.len(), |s| s.len()), batch, fan_out)?;
 
-        let x = Matrix::new(x, batch, fan_in)?;
         let rows = block_rows(batch, fan_out, fan_in);
         let size = (rows * fan_out).max(1);
-        let blocks = z.chunks_mut(size).zip(y.chunks_mut(size)).enumerate();
-        for_each(run, blocks.len(), blocks, |(i, (z, y))| {
-            product_block(z, i * rows, x, w);
-            // Bias and activation while the block is still in cache.
-            let finish = Finish { b: self.b, activation: self.activation, z, y };
-            dispatch::run(finish);
+        let mut slopes = slope.map(|slope| slope.chunks_mut(size));
+        let blocks = y.chunks_mut(size).enumerate();
+        let count = blocks.len();
+        let blocks = blocks.map(|(i, y)| (i, y, slopes.as_mut().and_then(Iterator::next)));
+        for_each(run, count, blocks, |(i, y, slope)| {
+            let first = i * rows * fan_in;
+            self.forward_block(&x[first..first + y.len() / fan_out * fan_in], y, slope);
         })
     }
 
-    /// All gradients, given `dz` that holds `dy` on entry and `dy * f'(z)` on return.
+    /// [`Layer::forward`] for one block of rows, of checked shapes.
+    pub(super) fn forward_block(&self, x: &[T], y: &mut [T], slope: Option<&mut [T]>) {
+        let rows = y.len() / self.fan_out;
+        let (Ok(x), Ok(w)) = (Matrix::new(x, rows, self.fan_in), self.weights()) else {
+            unreachable!("checked shapes")
+        };
+        product_block(y, 0, x, w, Accum::Replace);
+        dispatch::run(Finish { b: self.b, activation: self.activation, y, slope });
+    }
+
+    /// `dx = dz w^T` for one block of rows, of checked shapes.
+    pub(super) fn backward_block(&self, dz: &[T], dx: &mut [T]) {
+        let rows = dz.len() / self.fan_out;
+        let (Ok(dz), Ok(w)) = (Matrix::new(dz, rows, self.fan_out), self.weights()) else {
+            unreachable!("checked shapes")
+        };
+        product_block(dx, 0, dz, w.t(), Accum::Replace);
+    }
+
+    /// All gradients, given `dz`, for which see [`error`].
     ///
     /// # Errors
     /// [`crate::Error::Invalid`] when a shape does not fit, before anything is written;
     /// [`crate::Error::Interrupted`] when stopped.
     pub fn backward(
         &self,
-        (x, z, y): (&[T], &[T], &[T]),
+        x: &[T],
+        dz: &[T],
         batch: usize,
-        dz: &mut [T],
         gradients: Gradients<'_, T>,
         run: Run<'_>,
     ) -> Result<()> {
         let Self { fan_in, fan_out, .. } = *self;
         let Gradients { dw, db, dx } = gradients;
-        let w = Matrix::new(self.w, fan_in, fan_out)?;
-        check_shape("x", x.len(), batch, fan_in)?;
-        check_shape("z", z.len(), batch, fan_out)?;
-        check_shape("y", y.len(), batch, fan_out)?;
-        check_shape("dz", dz.len(), batch, fan_out)?;
+        let w = self.weights()?;
+        let (x, dz) = (Matrix::new(x, batch, fan_in)?, Matrix::new(dz, batch, fan_out)?);
         check_shape("dw", dw.len(), fan_in, fan_out)?;
         check_shape("db", db.as_ref().map_or(fan_out, |db| db.len()), 1, fan_out)?;
-        if let Some(dx) = &dx {
-            check_shape("dx", dx.len(), batch, fan_in)?;
-        }
+        check_shape("dx", dx.as_ref().map_or(x.data().len(), |dx| dx.len()), batch, fan_in)?;
 
-        if self.activation != Activation::Linear {
-            let chunks = dz.chunks_mut(CHUNK).zip(z.chunks(CHUNK)).zip(y.chunks(CHUNK));
-            for_each(run, chunks.len(), chunks, |((dz, z), y)| {
-                vectorized(|| self.activation.backward(z, y, dz));
-            })?;
-        }
-        let x = Matrix::new(x, batch, fan_in)?;
-        let dz = Matrix::new(dz, batch, fan_out)?;
         product(dw, x.t(), dz, run)?;
         if let Some(db) = db {
-            sum_rows(dz.data(), db, run)?;
+            let bands = db.chunks_mut(BAND).enumerate();
+            for_each(run, bands.len(), bands, |(i, db)| {
+                sum_rows([dz.data()].into_iter(), fan_out, i * BAND, db);
+            })?;
         }
         if let Some(dx) = dx {
             product(dx, dz, w.t(), run)?;
@@ -118,31 +134,87 @@ impl<T: Real> Layer<'_, T> {
     }
 }
 
-/// `z += b` to every row, then `y = f(z)`. A kernel by name, since a closure with this many loops would not
-/// be inlined into the function of its ISA.
+/// `dz = dy * slope`: the gradient before the activation, of that after it.
+///
+/// # Errors
+/// [`crate::Error::Invalid`] when the lengths differ; [`crate::Error::OutOfMemory`] when there is not enough memory;
+/// [`crate::Error::Interrupted`] when stopped.
+pub fn error<T: Real>(dy: &[T], slope: &[T], run: Run<'_>) -> Result<Vec<T>> {
+    check_shape("slope", slope.len(), 1, dy.len())?;
+    let mut dz = zeros(dy.len())?;
+    let chunks = dz.chunks_mut(CHUNK).zip(dy.chunks(CHUNK)).zip(slope.chunks(CHUNK));
+    for_each(run, chunks.len(), chunks, |((dz, dy), slope)| {
+        dz.copy_from_slice(dy);
+        multiply(dz, slope);
+    })?;
+    Ok(dz)
+}
+
+/// Rows `first..` of `dw = x^T dz`, as many as `dw` holds, for a batch that lies in blocks `(x, dz)` of rows.
+pub(super) fn weight_gradient<'a, T: Real>(
+    blocks: impl Iterator<Item = (&'a [T], &'a [T])>,
+    (fan_in, fan_out): (usize, usize),
+    first: usize,
+    dw: &mut [T],
+) {
+    let mut accum = Accum::Replace;
+    for (x, dz) in blocks {
+        let rows = dz.len() / fan_out;
+        let (Ok(x), Ok(dz)) = (Matrix::new(x, rows, fan_in), Matrix::new(dz, rows, fan_out)) else {
+            unreachable!("checked shapes")
+        };
+        product_block(dw, first, x.t(), dz, accum);
+        accum = Accum::Add;
+    }
+}
+
+/// `a *= b`, elementwise.
+pub(super) fn multiply<T: Real>(a: &mut [T], b: &[T]) {
+    vectorized(|| {
+        for (a, &b) in a.iter_mut().zip(b) {
+            *a *= b;
+        }
+    });
+}
+
+/// `y += b` to every row, then `slope = f'(y)` and `y = f(y)`. A kernel by name, since a closure with this many
+/// loops would not be inlined into the function of its ISA.
 struct Finish<'a, T> {
     b: Option<&'a [T]>,
     activation: Activation,
-    z: &'a mut [T],
     y: &'a mut [T],
+    slope: Option<&'a mut [T]>,
 }
+
+/// Elements that bias and activation visit together: they stay in the L1 cache.
+const STRIP: usize = 1 << 11;
 
 impl<T: Real> Kernel for Finish<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        if let Some(b) = self.b {
-            add_to_rows(self.z, b);
+        let size = match self.b {
+            Some(b) => b.len() * (STRIP / b.len()).max(1),
+            None => STRIP,
+        };
+        let mut slopes = self.slope.map(|slope| slope.chunks_mut(size));
+        for y in self.y.chunks_mut(size) {
+            if let Some(b) = self.b {
+                add_to_rows(y, b);
+            }
+            match slopes.as_mut().and_then(Iterator::next) {
+                Some(slope) => self.activation.forward_with_slope(y, slope),
+                None => self.activation.forward(y),
+            }
         }
-        self.activation.forward(self.z, self.y);
     }
 }
 
 /// Adds `b` to every row of `z`.
 #[inline(always)]
 fn add_to_rows<T: Real>(z: &mut [T], b: &[T]) {
-    for row in z.chunks_exact_mut(b.len().max(1)) {
+    for row in z.chunks_exact_mut(b.len()) {
         for (z, &b) in row.iter_mut().zip(b) {
             *z += b;
         }
@@ -152,19 +224,27 @@ fn add_to_rows<T: Real>(z: &mut [T], b: &[T]) {
 /// Columns that [`sum_rows`] adds up at once.
 const BAND: usize = 256;
 
-/// `db = sum over the rows of dz`, row after row in `f64`; parallel over bands of columns.
-fn sum_rows<T: Real>(dz: &[T], db: &mut [T], run: Run<'_>) -> Result<()> {
-    let columns = db.len().max(1);
-    let bands = db.chunks_mut(BAND).enumerate();
-    for_each(run, bands.len(), bands, |(i, band)| {
-        let mut sums = [0.0; BAND];
-        for row in dz.chunks_exact(columns) {
-            for (sum, &dz) in sums.iter_mut().zip(&row[i * BAND..][..band.len()]) {
-                *sum += dz.widen();
+/// `db = sum over the rows of dz`, columns `first..` of it, row after row in `f64`; `dz` lies in blocks of rows.
+pub(super) fn sum_rows<'a, T: Real>(
+    blocks: impl Iterator<Item = &'a [T]> + Clone,
+    columns: usize,
+    first: usize,
+    db: &mut [T],
+) {
+    for (i, band) in db.chunks_mut(BAND).enumerate() {
+        let first = first + i * BAND;
+        vectorized(|| {
+            let mut sums = [0.0; BAND];
+            for block in blocks.clone() {
+                for row in block.chunks_exact(columns) {
+                    for (sum, &dz) in sums.iter_mut().zip(&row[first..][..band.len()]) {
+                        *sum += dz.widen();
+                    }
+                }
             }
-        }
-        for (db, &sum) in band.iter_mut().zip(&sums) {
-            *db = T::narrow(sum);
-        }
-    })
+            for (db, &sum) in band.iter_mut().zip(&sums) {
+                *db = T::narrow(sum);
+            }
+        });
+    }
 }

@@ -6,24 +6,22 @@
 
 use faer::linalg::matmul::matmul;
 use faer::reborrow::ReborrowMut;
-use faer::{Accum, MatMut, MatRef, Par};
+use faer::{MatMut, MatRef, Par};
+
+pub(super) use faer::Accum;
 
 use super::real::Real;
 use super::{Run, check_shape, for_each};
 use crate::error::{Result, invalid};
 
-/// A block is worth at least this many multiply-adds (about 20 us): waking a thread costs some 10 us.
-const MIN_BLOCK: usize = 1 << 20;
-/// And at most about this many (about 5 ms), so that a stop is heard soon.
-const MAX_BLOCK: usize = 1 << 28;
-/// Fewer rows than this would pack the right-hand side more often than it pays.
-const MIN_ROWS: usize = 32;
-/// More blocks than this are cut only to stay under `MAX_BLOCK`.
-const BLOCKS: usize = 64;
+/// Work that is worth a block of its own: multiply-adds, some 10 us.
+pub(super) const MIN_WORK: usize = 1 << 19;
+/// Elements of a right-hand side that stays in the L2 cache, whose packing costs little.
+const CACHED: usize = 1 << 19;
 
-/// The reduction is summed in pieces of this length, which keeps rounding errors of a long one in check: they
-/// grow with its running sums, here `MAX_DEPTH` and then one for each piece.
-const MAX_DEPTH: usize = 1024;
+/// The reduction is summed in pieces of this length: they stay in the L1 cache, and the rounding errors of a long
+/// one are kept in check, since they grow with its running sums, here `MAX_DEPTH` and then one for each piece.
+const MAX_DEPTH: usize = 256;
 
 /// A read-only matrix over a row-major slice, possibly seen transposed.
 #[derive(Debug, Clone, Copy)]
@@ -78,26 +76,29 @@ impl<'a, T: Real> Matrix<'a, T> {
     }
 }
 
-/// Rows per block of a `(rows, columns)` product over a reduction of `depth`.
+/// Rows per block of a product with a `(depth, columns)` right-hand side.
+///
+/// Each block packs the right-hand side anew, so more rows are faster, and fewer go round among more threads:
+/// 64 reach 98 % of the speed of very many while the right-hand side stays in the cache, and 256 do where it does
+/// not (`docs/benchmarks-gemm.md`). Of little work, a block takes more rows.
 pub fn block_rows(rows: usize, columns: usize, depth: usize) -> usize {
     let per_row = columns.saturating_mul(depth).max(1);
-    let work = per_row.saturating_mul(rows);
-    let blocks = (work / MIN_BLOCK).min(rows / MIN_ROWS).min(BLOCKS).max(work.div_ceil(MAX_BLOCK));
-    // Multiples of 16 rows keep the micro-kernels full.
-    rows.div_ceil(blocks.max(1)).next_multiple_of(16)
+    let most = (if per_row <= CACHED { 64 } else { 256 }).max(MIN_WORK / per_row);
+    // As even as can be, in multiples of 4 rows, those of the micro-kernel.
+    rows.div_ceil(rows.div_ceil(most).max(1)).next_multiple_of(4).max(1)
 }
 
-/// `block = rows of (a b)`: rows `first..` of the product, as many as `block` holds; sequential.
+/// `block (+)= rows of (a b)`: rows `first..` of the product, as many as `block` holds; sequential.
 pub(super) fn product_block<T: Real>(
     block: &mut [T],
     first: usize,
     a: Matrix<'_, T>,
     b: Matrix<'_, T>,
+    mut accum: Accum,
 ) {
     let count = block.len() / b.columns.max(1);
     let mut out = MatMut::from_row_major_slice_mut(block, count, b.columns);
     let (a, b) = (a.block(first, count), b.block(0, b.rows));
-    let mut accum = Accum::Replace;
     for begin in (0..b.nrows().max(1)).step_by(MAX_DEPTH) {
         let depth = (b.nrows() - begin).min(MAX_DEPTH);
         let (a, b) = (a.subcols(begin, depth), b.subrows(begin, depth));
@@ -129,5 +130,7 @@ pub fn product<T: Real>(
     let rows = block_rows(a.rows, b.columns, a.columns);
     let size = (rows * b.columns).max(1);
     let blocks = out.chunks_mut(size).enumerate();
-    for_each(run, blocks.len(), blocks, |(i, block)| product_block(block, i * rows, a, b))
+    for_each(run, blocks.len(), blocks, |(i, block)| {
+        product_block(block, i * rows, a, b, Accum::Replace);
+    })
 }

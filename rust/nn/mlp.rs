@@ -1,18 +1,18 @@
-//! A multilayer perceptron: dense layers over one flat parameter buffer.
+//! A multilayer perceptron: dense layers over one flat parameter buffer, and what it makes of samples.
 //!
-//! Optimizers and gradient averaging act on the buffer as a whole; [`Mlp::parameters`] says what lies where.
+//! Optimizers act on the buffer as a whole; [`Mlp::parameters`] says what lies where. Training passes are in
+//! [`super::pass`].
 
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 use super::activation::Activation;
-use super::dense::{Gradients, Layer};
-use super::loss::{Evaluation, Loss, Targets};
+use super::dense::Layer;
+use super::gemm::block_rows;
+use super::loss::{Evaluation, Loss, Sums, Targets};
 use super::real::Real;
-use super::{Run, area, check_shape, zeros};
+use super::{Run, area, check_shape, for_each, zeros};
 use crate::error::{Error, Result, invalid};
-
-/// Rows that [`Mlp::predict`] and [`Mlp::evaluate`] push through at once.
-const PREDICT_ROWS: usize = 1024;
 
 /// One named array inside the flat buffer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,142 +25,90 @@ pub struct Parameter {
     pub range: Range<usize>,
 }
 
-/// A stack of dense layers; the last one has its own activation.
+/// What a layer is, without its numbers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LayerShape {
+    /// Inputs.
+    pub fan_in: usize,
+    /// Outputs.
+    pub fan_out: usize,
+    /// What follows the affine map.
+    pub activation: Activation,
+    /// Where the weights are in [`Mlp::values`], row-major `(fan_in, fan_out)`.
+    pub w: Range<usize>,
+    /// Where the bias is, if there is one.
+    pub b: Option<Range<usize>>,
+}
+
+/// A stack of dense layers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mlp<T> {
-    sizes: Vec<usize>,
-    activation: Activation,
-    output_activation: Activation,
-    bias: bool,
+    layers: Vec<LayerShape>,
     values: Vec<T>,
 }
 
-/// Everything a forward and backward pass writes, allocated once for batches of up to `capacity` rows.
-#[derive(Debug)]
-pub struct Workspace<T> {
-    sizes: Vec<usize>,
-    capacity: usize,
-    /// Per layer, `(capacity, fan_out)`: before and after the activation.
-    z: Vec<Vec<T>>,
-    y: Vec<Vec<T>>,
-    /// As flat as the parameters.
-    gradients: Vec<T>,
-    /// `(capacity, widest)`: the error of this layer, and that of the layer below.
-    dz: Vec<T>,
-    dx: Vec<T>,
-}
-
-impl<T: Real> Workspace<T> {
-    /// Room for batches of up to `capacity` rows through `mlp`, with gradients.
-    ///
-    /// # Errors
-    /// [`Error::OutOfMemory`] when there is not enough memory.
-    pub fn new(mlp: &Mlp<T>, capacity: usize) -> Result<Self> {
-        let widest = mlp.sizes[1..].iter().copied().max().unwrap_or(0);
-        Ok(Self {
-            gradients: zeros(mlp.values.len())?,
-            dz: zeros(area(capacity, widest)?)?,
-            dx: zeros(area(capacity, widest)?)?,
-            ..Self::forward_only(mlp, capacity)?
-        })
-    }
-
-    /// Room for the forward pass only.
-    ///
-    /// # Errors
-    /// As [`Workspace::new`].
-    pub fn forward_only(mlp: &Mlp<T>, capacity: usize) -> Result<Self> {
-        let buffers = || -> Result<Vec<_>> {
-            mlp.sizes[1..].iter().map(|&n| zeros(area(capacity, n)?)).collect()
-        };
-        Ok(Self {
-            sizes: mlp.sizes.clone(),
-            capacity,
-            z: buffers()?,
-            y: buffers()?,
-            gradients: Vec::new(),
-            dz: Vec::new(),
-            dx: Vec::new(),
-        })
-    }
-
-    /// What the last backward pass found, laid out like [`Mlp::values`].
-    pub fn gradients(&self) -> &[T] {
-        &self.gradients
-    }
-
-    /// Before the activation of `layer`: the first `batch` rows are those of the last forward pass.
-    pub fn z(&self, layer: usize) -> &[T] {
-        &self.z[layer]
-    }
-
-    /// After the activation of `layer`, as [`Workspace::z`].
-    pub fn y(&self, layer: usize) -> &[T] {
-        &self.y[layer]
-    }
-}
-
 impl<T: Real> Mlp<T> {
-    /// A network of `sizes[0]` inputs and `sizes.len() - 1` layers; all parameters are zero.
+    /// A network of `sizes[0]` inputs and one layer for each `activation`, the i-th of width `sizes[i + 1]`, with a
+    /// bias where `bias` says so; all parameters are zero.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when there are fewer than two sizes, a size is zero or an activation's parameter
-    /// unusable; [`Error::OutOfMemory`] when the parameters do not fit into memory.
-    pub fn new(
-        sizes: &[usize],
-        activation: Activation,
-        output_activation: Activation,
-        bias: bool,
-    ) -> Result<Self> {
+    /// [`Error::Invalid`] when there are fewer than two sizes, a size is zero, there are not as many activations and
+    /// biases as layers, or an activation's parameter is unusable; [`Error::OutOfMemory`] when the parameters do not
+    /// fit into memory.
+    pub fn new(sizes: &[usize], activations: &[Activation], bias: &[bool]) -> Result<Self> {
         if sizes.len() < 2 || sizes.contains(&0) {
             return invalid!(
                 "sizes must be the inputs and at least one layer, each 1 or more; got {sizes:?}"
             );
         }
-        let mut total = 0_usize;
-        for pair in sizes.windows(2) {
-            let layer = area(pair[0] + usize::from(bias), pair[1])?;
-            total = total.checked_add(layer).ok_or_else(|| {
-                Error::TooLarge(format!("a network of sizes {sizes:?} has too many parameters"))
-            })?;
+        let depth = sizes.len() - 1;
+        for (what, given) in [("activation", activations.len()), ("bias", bias.len())] {
+            if given != depth {
+                return invalid!("{what} has {given} entries, but sizes {sizes:?} make {depth} layers");
+            }
         }
-        Ok(Self {
-            sizes: sizes.to_vec(),
-            activation: activation.check()?,
-            output_activation: output_activation.check()?,
-            bias,
-            values: zeros(total)?,
-        })
+        let too_large = || {
+            Error::TooLarge(format!("a network of sizes {sizes:?} has too many parameters"))
+        };
+        let mut end = 0_usize;
+        let mut take = |len| {
+            let start = end;
+            end = start.checked_add(len).ok_or_else(too_large)?;
+            Ok(start..end)
+        };
+        let mut layers = Vec::with_capacity(depth);
+        for ((fans, &activation), &bias) in sizes.windows(2).zip(activations).zip(bias) {
+            let (fan_in, fan_out) = (fans[0], fans[1]);
+            let w = take(area(fan_in, fan_out)?)?;
+            let b = if bias { Some(take(fan_out)?) } else { None };
+            let activation = activation.check()?;
+            layers.push(LayerShape { fan_in, fan_out, activation, w, b });
+        }
+        Ok(Self { layers, values: zeros(end)? })
     }
 
-    /// Inputs, then the width of every layer.
-    pub fn sizes(&self) -> &[usize] {
-        &self.sizes
-    }
-
-    /// The number of layers.
-    pub fn depth(&self) -> usize {
-        self.sizes.len() - 1
+    /// The layers, first to last.
+    pub fn layers(&self) -> &[LayerShape] {
+        &self.layers
     }
 
     /// Number of inputs.
     pub fn inputs(&self) -> usize {
-        self.sizes[0]
+        self.layers[0].fan_in
     }
 
     /// Number of outputs.
     pub fn outputs(&self) -> usize {
-        self.sizes[self.depth()]
+        self.last().fan_out
     }
 
-    /// The activation of `layer`.
-    pub fn activation(&self, layer: usize) -> Activation {
-        if layer + 1 == self.depth() { self.output_activation } else { self.activation }
+    fn last(&self) -> &LayerShape {
+        &self.layers[self.layers.len() - 1]
     }
 
-    /// Whether the layers have a bias.
-    pub fn bias(&self) -> bool {
-        self.bias
+    /// The width of the widest layer.
+    pub(super) fn widest(&self) -> usize {
+        self.layers.iter().map(|layer| layer.fan_out).max().unwrap_or(0)
     }
 
     /// Every parameter in one buffer.
@@ -176,191 +124,103 @@ impl<T: Real> Mlp<T> {
     /// What lies where in [`Mlp::values`]: per layer the weight, then the bias.
     pub fn parameters(&self) -> Vec<Parameter> {
         let mut parameters = Vec::new();
-        for (layer, (w, b)) in self.ranges().enumerate() {
-            let (fan_in, fan_out) = (self.sizes[layer], self.sizes[layer + 1]);
-            let name = |kind| format!("layers.{layer}.{kind}");
-            parameters.push(Parameter {
-                name: name("weight"),
-                shape: vec![fan_in, fan_out],
-                range: w,
-            });
-            if self.bias {
-                parameters.push(Parameter { name: name("bias"), shape: vec![fan_out], range: b });
+        for (i, layer) in self.layers.iter().enumerate() {
+            let (fan_in, fan_out) = (layer.fan_in, layer.fan_out);
+            let name = format!("layers.{i}.weight");
+            parameters.push(Parameter { name, shape: vec![fan_in, fan_out], range: layer.w.clone() });
+            if let Some(range) = layer.b.clone() {
+                let name = format!("layers.{i}.bias");
+                parameters.push(Parameter { name, shape: vec![fan_out], range });
             }
         }
         parameters
     }
 
-    /// The ranges of weight and bias, layer by layer; without biases theirs are empty.
-    fn ranges(&self) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
-        let mut start = 0;
-        self.sizes.windows(2).map(move |pair| {
-            let w = start..start + pair[0] * pair[1];
-            let b = w.end..w.end + if self.bias { pair[1] } else { 0 };
-            start = b.end;
-            (w, b)
-        })
+    /// Layer `i` with its parameters, as it computes under `loss`: see [`Loss::output_activation`].
+    pub(super) fn layer(&self, i: usize, loss: Option<Loss>) -> Layer<'_, T> {
+        let LayerShape { fan_in, fan_out, activation, ref w, ref b } = self.layers[i];
+        let activation = match loss {
+            Some(loss) if i + 1 == self.layers.len() => loss.output_activation(activation),
+            _ => activation,
+        };
+        let b = b.as_ref().map(|b| &self.values[b.clone()]);
+        Layer { w: &self.values[w.clone()], b, fan_in, fan_out, activation }
     }
 
-    /// Layer `layer`; `output` replaces the activation of the last one.
-    fn layer(
-        &self,
-        layer: usize,
-        (w, b): (Range<usize>, Range<usize>),
-        output: Activation,
-    ) -> Layer<'_, T> {
-        let last = layer + 1 == self.depth();
-        Layer {
-            w: &self.values[w],
-            b: self.bias.then(|| &self.values[b]),
-            fan_in: self.sizes[layer],
-            fan_out: self.sizes[layer + 1],
-            activation: if last { output } else { self.activation },
-        }
+    /// Rows that go through the network together, as one piece of work: a function of the shapes alone.
+    pub(super) fn block_rows(&self, rows: usize) -> usize {
+        let largest = self.layers.iter().map(|layer| (layer.fan_out, layer.fan_in));
+        let (columns, depth) = largest.max_by_key(|(n, k)| n * k).unwrap_or((1, 1));
+        block_rows(rows, columns, depth)
     }
 
-    fn check_batch(&self, x: &[T], batch: usize, workspace: &Workspace<T>) -> Result<()> {
-        check_shape("x", x.len(), batch, self.inputs())?;
-        if workspace.sizes != self.sizes || workspace.capacity < batch {
-            return invalid!(
-                "the workspace is for up to {} rows through sizes {:?}, got {batch} rows through {:?}",
-                workspace.capacity,
-                workspace.sizes,
-                self.sizes
-            );
-        }
-        Ok(())
-    }
-
-    /// Runs `x: (batch, inputs)` through the network; gives the outputs `(batch, outputs)`.
+    /// The outputs of every layer for `x: (rows, inputs)`, first to last.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when a shape does not fit; [`Error::Interrupted`] when stopped.
-    pub fn forward<'w>(
-        &self,
-        x: &[T],
-        batch: usize,
-        workspace: &'w mut Workspace<T>,
-        run: Run<'_>,
-    ) -> Result<&'w [T]> {
-        self.forward_with(self.output_activation, x, batch, workspace, run)
-    }
-
-    /// [`Mlp::forward`] with another output activation.
-    fn forward_with<'w>(
-        &self,
-        output: Activation,
-        x: &[T],
-        batch: usize,
-        workspace: &'w mut Workspace<T>,
-        run: Run<'_>,
-    ) -> Result<&'w [T]> {
-        self.check_batch(x, batch, workspace)?;
-        let Workspace { z, y, .. } = workspace;
-        for (i, ranges) in self.ranges().enumerate() {
-            let layer = self.layer(i, ranges, output);
-            let size = batch * layer.fan_out;
-            let (below, above) = y.split_at_mut(i);
-            let x = below.last().map_or(x, |y| &y[..batch * layer.fan_in]);
-            layer.forward(x, batch, &mut z[i][..size], &mut above[0][..size], run)?;
+    /// [`Error::Invalid`] when the shape does not fit; [`Error::OutOfMemory`] when there is not enough memory;
+    /// [`Error::Interrupted`] when stopped.
+    pub fn activations(&self, x: &[T], rows: usize, run: Run<'_>) -> Result<Vec<Vec<T>>> {
+        check_shape("x", x.len(), rows, self.inputs())?;
+        let mut outputs: Vec<Vec<T>> = Vec::with_capacity(self.layers.len());
+        for i in 0..self.layers.len() {
+            let layer = self.layer(i, None);
+            let mut y = zeros(area(rows, layer.fan_out)?)?;
+            layer.forward(outputs.last().map_or(x, Vec::as_slice), rows, &mut y, None, run)?;
+            outputs.push(y);
         }
-        Ok(&workspace.y[self.depth() - 1][..batch * self.outputs()])
+        Ok(outputs)
     }
 
-    /// The loss over a batch; its gradients are then in [`Workspace::gradients`].
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] when a shape or a target does not fit; [`Error::Interrupted`] when stopped.
-    pub fn loss_and_grad(
+    /// Sends blocks of rows of `x` through the network, on scratch memory for one block per thread: calls
+    /// `see(block, outputs)` for each item `(block of x, item)`.
+    fn for_each_block<I: Send>(
         &self,
-        x: &[T],
-        targets: Targets<'_, T>,
-        batch: usize,
-        loss: Loss,
-        workspace: &mut Workspace<T>,
-        run: Run<'_>,
-    ) -> Result<Evaluation> {
-        loss.check(targets, batch, self.outputs())?;
-        self.loss_and_grad_checked(x, targets, batch, loss, workspace, run)
-    }
-
-    /// [`Mlp::loss_and_grad`] for targets that have passed [`Loss::check`].
-    pub(super) fn loss_and_grad_checked(
-        &self,
-        x: &[T],
-        targets: Targets<'_, T>,
-        batch: usize,
-        loss: Loss,
-        workspace: &mut Workspace<T>,
-        run: Run<'_>,
-    ) -> Result<Evaluation> {
-        let outputs = self.outputs();
-        let output = loss.output_activation(self.output_activation);
-        self.forward_with(output, x, batch, workspace, run)?;
-        let Workspace { z, y, gradients, dz, dx, .. } = workspace;
-        if gradients.len() != self.values.len() {
-            return invalid!("this workspace has no room for gradients");
-        }
-        let size = batch * outputs;
-        let logits = &y[self.depth() - 1][..size];
-        let evaluation = loss.evaluate_checked(logits, targets, outputs, Some(&mut dz[..size]));
-
-        let mut end = self.values.len();
-        for i in (0..self.depth()).rev() {
-            let (fan_in, fan_out) = (self.sizes[i], self.sizes[i + 1]);
-            let b = end - if self.bias { fan_out } else { 0 }..end;
-            let w = b.start - fan_in * fan_out..b.start;
-            end = w.start;
-            let layer = self.layer(i, (w.clone(), b.clone()), output);
-            let (dw, db) = gradients[w.start..b.end].split_at_mut(w.len());
-            let size = batch * fan_out;
-            let below = if i == 0 { x } else { &y[i - 1][..batch * fan_in] };
-            let wanted = Gradients {
-                dw,
-                db: self.bias.then_some(db),
-                dx: (i > 0).then(|| &mut dx[..batch * fan_in]),
-            };
-            let saved = (below, &z[i][..size], &y[i][..size]);
-            layer.backward(saved, batch, &mut dz[..size], wanted, run)?;
-            std::mem::swap(dz, dx);
-        }
-        Ok(evaluation)
-    }
-
-    /// The outputs `(rows, outputs)` for `x: (rows, inputs)`, in memory for few rows at a time.
-    ///
-    /// # Errors
-    /// As [`Mlp::forward`], and [`Error::OutOfMemory`] when there is not enough memory.
-    pub fn predict(&self, x: &[T], rows: usize, run: Run<'_>) -> Result<Vec<T>> {
-        self.predict_with(self.output_activation, x, rows, run)
-    }
-
-    /// [`Mlp::predict`] with another output activation.
-    fn predict_with(
-        &self,
-        output: Activation,
+        loss: Option<Loss>,
+        blocks: impl ExactSizeIterator<Item = (usize, I)> + Send,
         x: &[T],
         rows: usize,
         run: Run<'_>,
-    ) -> Result<Vec<T>> {
-        check_shape("x", x.len(), rows, self.inputs())?;
-        let mut outputs = zeros(area(rows, self.outputs())?)?;
-        let mut workspace = Workspace::forward_only(self, rows.min(PREDICT_ROWS))?;
-        let chunks = x.chunks(PREDICT_ROWS * self.inputs());
-        for (x, out) in chunks.zip(outputs.chunks_mut(PREDICT_ROWS * self.outputs())) {
-            if (run.stop)() {
-                return Err(Error::Interrupted);
+        see: impl Fn(I, &[T]) + Sync,
+    ) -> Result<()> {
+        let size = self.block_rows(rows);
+        let threads = run.threads.clamp(1, blocks.len().max(1));
+        let scratch = || zeros(area(size, self.widest())?);
+        let free = (0..threads).map(|_| Ok((scratch()?, scratch()?))).collect::<Result<Vec<_>>>()?;
+        let free = Mutex::new(free);
+        let free = || free.lock().unwrap_or_else(PoisonError::into_inner);
+        for_each(Run { threads, ..run }, blocks.len(), blocks, |(block, item)| {
+            let Some((mut input, mut output)) = free().pop() else { unreachable!("one per thread") };
+            let x = &x[block * size * self.inputs()..];
+            let rows = (x.len() / self.inputs()).min(size);
+            for i in 0..self.layers.len() {
+                let layer = self.layer(i, loss);
+                let x = if i == 0 { x } else { input.as_slice() };
+                layer.forward_block(&x[..rows * layer.fan_in], &mut output[..rows * layer.fan_out], None);
+                std::mem::swap(&mut input, &mut output);
             }
-            let batch = x.len() / self.inputs();
-            out.copy_from_slice(self.forward_with(output, x, batch, &mut workspace, run)?);
-        }
-        Ok(outputs)
+            see(item, &input[..rows * self.outputs()]);
+            free().push((input, output));
+        })
+    }
+
+    /// The outputs `(rows, outputs)` for `x: (rows, inputs)`.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when a shape does not fit, before anything is written; [`Error::OutOfMemory`] when there is
+    /// not enough memory; [`Error::Interrupted`] when stopped.
+    pub fn forward(&self, x: &[T], y: &mut [T], rows: usize, run: Run<'_>) -> Result<()> {
+        check_shape("x", x.len(), rows, self.inputs())?;
+        check_shape("y", y.len(), rows, self.outputs())?;
+        let blocks = y.chunks_mut(self.block_rows(rows) * self.outputs()).enumerate();
+        self.for_each_block(None, blocks, x, rows, run, |y: &mut [T], outputs| {
+            y.copy_from_slice(outputs);
+        })
     }
 
     /// The loss over all `rows` rows, without gradients.
     ///
     /// # Errors
-    /// As [`Mlp::loss_and_grad`].
+    /// As [`Mlp::forward`], and [`Error::Invalid`] for bad targets.
     pub fn evaluate(
         &self,
         x: &[T],
@@ -369,9 +229,17 @@ impl<T: Real> Mlp<T> {
         loss: Loss,
         run: Run<'_>,
     ) -> Result<Evaluation> {
+        check_shape("x", x.len(), rows, self.inputs())?;
         loss.check(targets, rows, self.outputs())?;
-        let output = loss.output_activation(self.output_activation);
-        let logits = self.predict_with(output, x, rows, run)?;
-        Ok(loss.evaluate_checked(&logits, targets, self.outputs(), None))
+        let size = self.block_rows(rows);
+        let mut sums = vec![Sums::default(); rows.div_ceil(size)];
+        let blocks = sums.iter_mut().enumerate().map(|(i, sums)| (i, (i * size, sums)));
+        self.for_each_block(Some(loss), blocks, x, rows, run, |(first, sums), logits| {
+            let rows = first..first + logits.len() / self.outputs();
+            let targets = targets.rows(rows, self.outputs());
+            *sums = loss.rows(logits, targets, self.outputs(), 0.0, None);
+        })?;
+        let normalizer = loss.normalizer(targets, rows, self.outputs());
+        Ok(loss.mean(sums.into_iter().sum(), normalizer))
     }
 }

@@ -4,13 +4,16 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | [`elementary`] | exp, ln, tanh, erf in arithmetic that vectorises |
 //! | [`real`] | what the core asks of a number: `f32` or `f64` |
-//! | [`gemm`] | matrix products in fixed row blocks |
-//! | [`activation`] | activation functions, value and derivative side by side |
+//! | [`gemm`] | matrix products in blocks of rows |
+//! | [`activation`] | activation functions, value and slope side by side |
 //! | [`loss`] | losses from logits, with their gradients and target checks |
 //! | [`dense`] | forward and backward of one fully connected layer |
 //! | [`mlp`] | a stack of layers over one flat parameter buffer |
-//! | [`optimizer`] | SGD, `RMSProp`, Adam over that buffer |
+//! | [`pass`] | loss and gradients of a batch: all layers forward and backward |
+//! | [`optimizer`] | SGD, Adagrad, `RMSProp`, Adam, `AdamW` over that buffer |
+//! | [`schedule`] | how the learning rate changes over a fit |
 //! | [`train`] | the whole training loop |
 //!
 //! Law 2: results do not depend on the number of threads. Work is split into blocks of the *output*
@@ -18,11 +21,16 @@
 
 pub mod activation;
 pub mod dense;
+pub mod elementary;
+mod elementary_table;
 pub mod gemm;
 pub mod loss;
 pub mod mlp;
 pub mod optimizer;
+pub mod pass;
 pub mod real;
+pub mod schedule;
+mod spec;
 pub mod train;
 
 use crate::dispatch::with_default_floats;

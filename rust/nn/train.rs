@@ -2,19 +2,25 @@
 //!
 //! ```text
 //! for each epoch:  order = permutation(seed, epoch)
-//!     for each batch:  loss, gradients -> finite? -> optimizer step     otherwise: diverged, end
+//!     for each batch:  loss -> finite?  gradients -> finite?  optimizer step      otherwise: undo, end
 //! ```
 //! The parameters change only inside of an optimizer step, which nothing interrupts: whether the fit ends
-//! by itself, by divergence, by a stop or by an error, they are those after some whole step.
+//! by itself, by divergence, by a stop or by an error, they are those after some whole step. A step that leads to
+//! parameters with which the next loss is not finite is taken back: the optimizer leaves the parameters that it
+//! replaces where the gradients were, and these are not needed again before the next loss is known.
 
+use std::fmt;
+use std::iter::zip;
 use std::ops::{ControlFlow, Range};
 use std::time::{Duration, Instant};
 
-use super::loss::{Loss, Targets};
-use super::mlp::{Mlp, Workspace};
-use super::optimizer::{Optimizer, State};
+use super::loss::{Evaluation, Loss, Sums};
+use super::mlp::Mlp;
+use super::optimizer::{Optimizer, State, Step, clip_factor};
+use super::pass::{Dataset, Rows, Workspace, all_finite};
 use super::real::Real;
-use super::{Run, area, check_shape, vectorized, zeros};
+use super::schedule::Schedule;
+use super::Run;
 use crate::error::{Error, Result, invalid};
 use crate::simd::Portable;
 use crate::stream::{SUPERBLOCK, Stream};
@@ -23,27 +29,6 @@ use crate::stream::{SUPERBLOCK, Stream};
 /// weigh on steps of a microsecond.
 const POLL: Duration = Duration::from_millis(10);
 
-/// Samples and what the network should say to them.
-#[derive(Debug, Clone, Copy)]
-pub struct Dataset<'a, T> {
-    /// Row-major `(rows, inputs)`.
-    pub x: &'a [T],
-    /// One row or label per sample.
-    pub targets: Targets<'a, T>,
-    /// The number of samples.
-    pub rows: usize,
-}
-
-impl<T: Real> Dataset<'_, T> {
-    fn check(&self, mlp: &Mlp<T>, loss: Loss) -> Result<()> {
-        if self.rows == 0 {
-            return invalid!("a data set needs at least one row");
-        }
-        check_shape("x", self.x.len(), self.rows, mlp.inputs())?;
-        loss.check(self.targets, self.rows, mlp.outputs())
-    }
-}
-
 /// How to train.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FitConfig {
@@ -51,6 +36,10 @@ pub struct FitConfig {
     pub loss: Loss,
     /// How.
     pub optimizer: Optimizer,
+    /// What becomes of the optimizer's learning rate.
+    pub schedule: Schedule,
+    /// Gradients whose L2 norm, all together, is larger are scaled down to this one.
+    pub clip_norm: Option<f64>,
     /// Samples per step, at most all of them; the last batch of an epoch may be smaller.
     pub batch_size: usize,
     /// Passes over the data.
@@ -59,12 +48,14 @@ pub struct FitConfig {
     pub shuffle: bool,
     /// Decides those orders.
     pub seed: u64,
+    /// Leave out the steps whose loss or gradients are not finite, instead of ending with the first.
+    pub skip_nonfinite: bool,
     /// At most this many threads; the result does not depend on it.
     pub threads: usize,
 }
 
 /// What happened in one epoch.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct EpochStats {
     /// From 0.
     pub epoch: usize,
@@ -72,17 +63,68 @@ pub struct EpochStats {
     pub loss: f64,
     /// Share of right decisions, likewise.
     pub accuracy: Option<f64>,
-    /// Loss on the validation data after the epoch.
-    pub validation_loss: Option<f64>,
-    /// Accuracy on the validation data after the epoch.
-    pub validation_accuracy: Option<f64>,
-    /// Mean over the steps of the L2 norm of all gradients together.
+    /// On the validation data after the epoch.
+    pub validation: Option<Validation>,
+    /// Mean over the steps of the L2 norm of all gradients together, before it is clipped.
     pub gradient_norm: f64,
     /// Wall time, validation included.
     pub seconds: f64,
-    /// A loss, a gradient or an updated parameter was not finite, and the fit ended with this epoch. A step
-    /// with such a loss or gradient was not applied.
-    pub diverged: bool,
+    /// Steps left out because a number was not finite.
+    pub skipped: usize,
+    /// The first number that was not finite; it ended the fit unless such steps are left out.
+    pub divergence: Option<Divergence>,
+}
+
+/// Loss and accuracy on data that are not trained with.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Validation {
+    /// Mean.
+    pub loss: f64,
+    /// Share of right decisions.
+    pub accuracy: Option<f64>,
+}
+
+/// Where numbers ceased to be finite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Divergence {
+    /// The epoch, from 0.
+    pub epoch: usize,
+    /// The step, counted from 0 over all epochs.
+    pub step: usize,
+    /// The layer where it began, unless it was in the loss.
+    pub layer: Option<usize>,
+    /// What ceased to be finite.
+    pub what: Nonfinite,
+}
+
+/// What can cease to be finite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nonfinite {
+    /// What comes out of a layer.
+    Output,
+    /// The loss of finite outputs.
+    Loss,
+    /// The gradients of a layer's parameters.
+    Gradient,
+    /// A layer's parameters, as the optimizer would have them.
+    Parameters,
+}
+
+impl fmt::Display for Divergence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { epoch, step, layer, what } = self;
+        let what = match what {
+            Nonfinite::Output => "the output",
+            Nonfinite::Loss => "the loss",
+            Nonfinite::Gradient => "the gradient",
+            Nonfinite::Parameters => "the updated parameters",
+        };
+        write!(f, "{what}")?;
+        if let Some(layer) = layer {
+            write!(f, " of layers.{layer}")?;
+        }
+        write!(f, " became infinite or NaN in step {step} (epoch {epoch})")
+    }
 }
 
 /// The order in which epoch `epoch` visits `order.len()` samples: Fisher-Yates, a function of
@@ -107,89 +149,151 @@ pub fn permutation(order: &mut [usize], seed: u64, epoch: usize) {
     }
 }
 
-/// A batch copied together from the rows that a permutation names.
-struct Batch<'a, T> {
-    data: Dataset<'a, T>,
-    /// Of the epoch; empty when the samples are visited as they lie.
-    order: Vec<usize>,
-    x: Vec<T>,
-    labels: Vec<i64>,
-    values: Vec<T>,
+/// A network in training.
+struct Trainer<'a, 'd, T> {
+    mlp: &'a mut Mlp<T>,
+    data: &'a Dataset<'d, T>,
+    config: &'a FitConfig,
+    run: Run<'a>,
+    optimizer: State<T>,
+    workspace: Workspace<T>,
+    /// Steps tried so far.
+    steps: usize,
+    /// The workspace's gradients are the parameters before the last step.
+    can_undo: bool,
 }
 
-impl<'a, T: Real> Batch<'a, T> {
-    fn new(data: Dataset<'a, T>, mlp: &Mlp<T>, config: &FitConfig) -> Result<Self> {
-        let size = if config.shuffle { config.batch_size.min(data.rows) } else { 0 };
-        let (labels, width) = match data.targets {
-            Targets::Labels(_) => (size, 0),
-            Targets::Values(_) => (0, mlp.outputs()),
+/// What a step has seen.
+struct Seen {
+    sums: Sums,
+    normalizer: f64,
+    norm: f64,
+}
+
+impl<T: Real> Trainer<'_, '_, T> {
+    /// One step with the samples `rows`, unless a number is not finite: then none, and the last one is taken back if
+    /// it is to blame.
+    fn step(&mut self, rows: &Rows<'_>, epoch: usize) -> Result<(Seen, Option<Divergence>)> {
+        let FitConfig { loss, schedule, clip_norm, epochs, batch_size, threads, .. } = *self.config;
+        let (step, run) = (self.steps, self.run);
+        self.steps += 1;
+        let diverged = |layer, what| Divergence { epoch, step, layer, what };
+        let (sums, normalizer) = self.workspace.errors(self.mlp, self.data, rows, loss, run)?;
+        let mut seen = Seen { sums, normalizer, norm: 0.0 };
+        if !sums.loss.is_finite() {
+            let layer = self.workspace.first_wild_output(self.mlp);
+            let what = if layer.is_some() { Nonfinite::Output } else { Nonfinite::Loss };
+            self.undo();
+            seen.norm = f64::NAN;
+            return Ok((seen, Some(diverged(layer, what))));
+        }
+        self.can_undo = false;
+        seen.norm = self.workspace.gradients_of_errors(self.mlp, run)?;
+        if !seen.norm.is_finite() {
+            let layer = self.workspace.first_wild_gradient();
+            return Ok((seen, Some(diverged(layer, Nonfinite::Gradient))));
+        }
+        let steps_per_epoch = self.data.rows.div_ceil(batch_size);
+        let passed = step as f64 / steps_per_epoch as f64;
+        let factors = Step {
+            lr_factor: schedule.factor(passed, epochs, steps_per_epoch),
+            gradient_factor: clip_norm.map_or(1.0, |most| clip_factor(seen.norm, most)),
         };
-        Ok(Self {
-            data,
-            order: if config.shuffle { vec![0; data.rows] } else { Vec::new() },
-            x: zeros(area(size, mlp.inputs())?)?,
-            labels: vec![0; labels],
-            values: zeros(area(size, width)?)?,
+        let gradients = &mut self.workspace.gradients;
+        self.optimizer.step(self.mlp.values_mut(), gradients, factors, threads)?;
+        self.can_undo = true;
+        Ok((seen, None))
+    }
+
+    /// Takes the last step back.
+    fn undo(&mut self) {
+        if std::mem::take(&mut self.can_undo) {
+            self.mlp.values_mut().copy_from_slice(&self.workspace.gradients);
+        }
+    }
+
+    /// Takes the last step back if it made parameters that are not finite of finite ones.
+    fn check_parameters(&mut self, epoch: usize) -> Option<Divergence> {
+        if !self.can_undo || all_finite(self.mlp.values()) {
+            return None;
+        }
+        let spoilt = |range: &Range<usize>| {
+            let mut pairs = zip(&self.mlp.values()[range.clone()], &self.workspace.gradients[range.clone()]);
+            pairs.any(|(new, old)| old.is_finite() && !new.is_finite())
+        };
+        let layers = self.mlp.layers();
+        let layer = layers.iter().position(|layer| spoilt(&layer.w) || layer.b.as_ref().is_some_and(spoilt));
+        layer?;
+        self.undo();
+        let step = self.steps.saturating_sub(1);
+        Some(Divergence { epoch, step, layer, what: Nonfinite::Parameters })
+    }
+
+    /// One pass over the samples in this order, or as they lie.
+    fn epoch(&mut self, epoch: usize, order: &[usize], polled: &mut Instant) -> Result<EpochStats> {
+        let (rows, outputs) = (self.data.rows, self.mlp.outputs());
+        let FitConfig { loss, batch_size, shuffle, skip_nonfinite, .. } = *self.config;
+        let begin = Instant::now();
+        let (mut sums, mut normalizer, mut norms) = (Sums::default(), 0.0, 0.0);
+        let (mut seen, mut steps, mut skipped, mut divergence) = (0, 0, 0, None);
+        let mut start = 0;
+        while start < rows {
+            if polled.elapsed() >= POLL {
+                if (self.run.stop)() {
+                    return Err(Error::Interrupted);
+                }
+                *polled = Instant::now();
+            }
+            let end = start + batch_size.min(rows - start);
+            let batch =
+                if shuffle { Rows::Listed(&order[start..end]) } else { Rows::Range(start..end) };
+            let (step, diverged) = self.step(&batch, epoch)?;
+            divergence = divergence.or(diverged);
+            if diverged.is_some() && skip_nonfinite {
+                skipped += 1;
+            } else {
+                sums = sums + step.sums;
+                normalizer += step.normalizer;
+                norms += step.norm;
+                seen += end - start;
+                steps += 1;
+                if diverged.is_some() {
+                    break;
+                }
+            }
+            start = end;
+        }
+        // An update that itself overflowed would only show in the next loss, and this may be the last.
+        if divergence.is_none() || skip_nonfinite {
+            divergence = divergence.or(self.check_parameters(epoch));
+        }
+        let Evaluation { loss: mean, correct } = loss.mean(sums, normalizer);
+        let accuracy = |correct: Option<usize>, rows| {
+            correct.map(|correct| correct as f64 / loss.decisions(rows, outputs) as f64)
+        };
+        Ok(EpochStats {
+            epoch,
+            loss: mean,
+            accuracy: accuracy(correct, seen),
+            validation: None,
+            gradient_norm: norms / f64::from(steps),
+            seconds: begin.elapsed().as_secs_f64(),
+            skipped,
+            divergence,
         })
     }
-
-    /// Samples and targets of the steps `rows` in this epoch's order.
-    fn gather(&mut self, rows: Range<usize>) -> (&[T], Targets<'_, T>) {
-        let Dataset { x, targets, rows: total } = self.data;
-        let inputs = x.len() / total;
-        if self.order.is_empty() {
-            let x = &x[rows.start * inputs..rows.end * inputs];
-            let targets = match targets {
-                Targets::Labels(t) => Targets::Labels(&t[rows]),
-                Targets::Values(t) => {
-                    let width = t.len() / total;
-                    Targets::Values(&t[rows.start * width..rows.end * width])
-                }
-            };
-            return (x, targets);
-        }
-        let order = &self.order[rows];
-        let x = gather_rows(&mut self.x, x, inputs, order);
-        let targets = match targets {
-            Targets::Labels(t) => Targets::Labels(gather_rows(&mut self.labels, t, 1, order)),
-            Targets::Values(t) => {
-                Targets::Values(gather_rows(&mut self.values, t, t.len() / total, order))
-            }
-        };
-        (x, targets)
-    }
-}
-
-/// Copies the rows of `from: (_, width)` that `order` names.
-fn gather_rows<'b, U: Copy>(to: &'b mut [U], from: &[U], width: usize, order: &[usize]) -> &'b [U] {
-    for (to, &row) in to.chunks_exact_mut(width).zip(order) {
-        to.copy_from_slice(&from[row * width..(row + 1) * width]);
-    }
-    &to[..order.len() * width]
-}
-
-/// The L2 norm, summed in `f64` in a fixed order: 16 interleaved sums that vectorise, then those.
-#[inline(always)]
-fn norm<T: Real>(values: &[T]) -> f64 {
-    let mut sums = [0.0; 16];
-    for lane in values.chunks(16) {
-        for (sum, value) in sums.iter_mut().zip(lane) {
-            let value = value.widen();
-            *sum += value * value;
-        }
-    }
-    sums.iter().sum::<f64>().sqrt()
 }
 
 /// Called after every epoch with the network of that moment; `Break` ends the fit.
 pub type OnEpoch<'a, T> = &'a mut dyn FnMut(&Mlp<T>, &EpochStats) -> Result<ControlFlow<()>>;
 
-/// Trains `mlp` in place and returns one entry per epoch; `on_epoch` sees each as it is made, with the network, and may end
-/// the fit with [`ControlFlow::Break`].
+/// Trains `mlp` in place; `on_epoch` sees every epoch as it is made, with the network, and may end the fit with
+/// [`ControlFlow::Break`].
 ///
 /// # Errors
-/// [`Error::Invalid`] when data or configuration do not fit, before any work; [`Error::Interrupted`] when
-/// stopped; whatever `on_epoch` returns. The parameters are those after the last whole step.
+/// [`Error::Invalid`] when data or configuration do not fit, before any work; [`Error::OutOfMemory`] when there is
+/// not enough memory; [`Error::Interrupted`] when stopped; whatever `on_epoch` returns. The parameters are those
+/// after the last whole step.
 pub fn fit<T: Real>(
     mlp: &mut Mlp<T>,
     data: &Dataset<'_, T>,
@@ -197,7 +301,7 @@ pub fn fit<T: Real>(
     validation: Option<&Dataset<'_, T>>,
     stop: crate::parallel::Stop<'_>,
     on_epoch: OnEpoch<'_, T>,
-) -> Result<Vec<EpochStats>> {
+) -> Result<()> {
     let &FitConfig { loss, batch_size, .. } = config;
     data.check(mlp, loss)?;
     if let Some(validation) = validation {
@@ -209,64 +313,35 @@ pub fn fit<T: Real>(
     if batch_size == 0 {
         return invalid!("batch_size must be at least 1, got 0");
     }
+    if let Some(norm) = config.clip_norm
+        && !(norm.is_finite() && norm > 0.0)
+    {
+        return invalid!("clip_norm must be finite and above 0, got {norm}");
+    }
+    config.schedule.check_fit(config.epochs)?;
     let run = Run { threads: config.threads, stop };
-    let mut optimizer = State::new(config.optimizer, mlp.values().len())?;
-    let mut workspace = Workspace::new(mlp, batch_size.min(data.rows))?;
-    let mut batch = Batch::new(*data, mlp, config)?;
-    let mut history = Vec::new();
+    let optimizer = State::new(config.optimizer, mlp.values().len())?;
+    let workspace = Workspace::new(mlp, batch_size.min(data.rows))?;
+    let mut order = vec![0; if config.shuffle { data.rows } else { 0 }];
+    let mut trainer =
+        Trainer { mlp, data, config, run, optimizer, workspace, steps: 0, can_undo: false };
     let mut polled = Instant::now();
-
     for epoch in 0..config.epochs {
         let begin = Instant::now();
-        permutation(&mut batch.order, config.seed, epoch);
-        let (mut loss_sum, mut correct, mut norm_sum) = (0.0, Some(0), 0.0);
-        let (mut seen, mut steps, mut diverged) = (0, 0, false);
-        while seen < data.rows && !diverged {
-            if polled.elapsed() >= POLL {
-                if stop() {
-                    return Err(Error::Interrupted);
-                }
-                polled = Instant::now();
-            }
-            let rows = seen..(seen + batch_size.min(data.rows - seen));
-            let size = rows.len();
-            let (x, targets) = batch.gather(rows);
-            let step = mlp.loss_and_grad_checked(x, targets, size, loss, &mut workspace, run)?;
-            let gradients = workspace.gradients();
-            let norm = vectorized(|| norm(gradients));
-            diverged = !(step.loss.is_finite() && norm.is_finite());
-            if !diverged {
-                optimizer.step(mlp.values_mut(), gradients, config.threads)?;
-            }
-            loss_sum += step.loss * size as f64;
-            norm_sum += norm;
-            correct = correct.zip(step.correct).map(|(a, b)| a + b);
-            seen += size;
-            steps += 1;
+        permutation(&mut order, config.seed, epoch);
+        let mut stats = trainer.epoch(epoch, &order, &mut polled)?;
+        if let Some(v) = validation {
+            let Evaluation { loss: mean, correct } =
+                trainer.mlp.evaluate(v.x, v.targets, v.rows, loss, run)?;
+            let decisions = loss.decisions(v.rows, trainer.mlp.outputs()) as f64;
+            let accuracy = correct.map(|correct| correct as f64 / decisions);
+            stats.validation = Some(Validation { loss: mean, accuracy });
         }
-        // An update that itself overflowed would only show in the next loss, and this may be the last.
-        diverged |= mlp.values().iter().any(|value| !value.widen().is_finite());
-
-        let share = |correct, rows| correct as f64 / loss.decisions(rows, mlp.outputs()) as f64;
-        let validated = match validation {
-            Some(v) => Some((mlp.evaluate(v.x, v.targets, v.rows, loss, run)?, v.rows)),
-            None => None,
-        };
-        let stats = EpochStats {
-            epoch,
-            loss: loss_sum / seen as f64,
-            accuracy: correct.map(|correct| share(correct, seen)),
-            validation_loss: validated.map(|(v, _)| v.loss),
-            validation_accuracy: validated
-                .and_then(|(v, rows)| v.correct.map(|correct| share(correct, rows))),
-            gradient_norm: norm_sum / f64::from(steps),
-            seconds: begin.elapsed().as_secs_f64(),
-            diverged,
-        };
-        history.push(stats);
-        if on_epoch(mlp, &stats)?.is_break() || diverged {
+        stats.seconds = begin.elapsed().as_secs_f64();
+        let ended = on_epoch(trainer.mlp, &stats)?.is_break();
+        if ended || (stats.divergence.is_some() && !config.skip_nonfinite) {
             break;
         }
     }
-    Ok(history)
+    Ok(())
 }

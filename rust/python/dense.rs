@@ -9,7 +9,7 @@ use super::array::{Number, RealDtype, empty};
 use super::call::{detached, threads};
 use crate::nn::Run;
 use crate::nn::activation::Activation;
-use crate::nn::dense::{Gradients, Layer};
+use crate::nn::dense::{Gradients, Layer, error};
 
 /// Borrowed arrays of one dense layer: x (batch, fan_in), w (fan_in, fan_out), b (fan_out,).
 struct DenseArrays<'py, T: Element> {
@@ -53,25 +53,30 @@ impl<'py, T: Number> DenseArrays<'py, T> {
     }
 }
 
+type Pair<'py> = (Bound<'py, PyAny>, Option<Bound<'py, PyAny>>);
+
 fn dense_forward_typed<'py, T: Number>(
     arrays: &DenseArrays<'py, T>,
     py: Python<'py>,
     activation: Activation,
     threads: usize,
-) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+) -> PyResult<Pair<'py>> {
     let layer = arrays.layer(activation)?;
     let (x, batch) = (arrays.x.as_slice()?, arrays.x.shape()[0]);
     let shape = [batch as u64, layer.fan_out as u64];
-    let (z, y) = (empty::<T>(py, &shape)?, empty::<T>(py, &shape)?);
+    let y = empty::<T>(py, &shape)?;
+    let linear = activation == Activation::Linear;
+    let slope = if linear { None } else { Some(empty::<T>(py, &shape)?) };
     {
-        let (mut z, mut y) = (z.readwrite(), y.readwrite());
-        let (z, y) = (z.as_slice_mut()?, y.as_slice_mut()?);
-        detached(py, |stop| layer.forward(x, batch, z, y, Run { threads, stop }))?;
+        let (mut y, mut slope) = (y.readwrite(), slope.as_ref().map(|slope| slope.readwrite()));
+        let y = y.as_slice_mut()?;
+        let slope = slope.as_mut().map(|slope| slope.as_slice_mut()).transpose()?;
+        detached(py, |stop| layer.forward(x, batch, y, slope, Run { threads, stop }))?;
     }
-    Ok((z.into_any(), y.into_any()))
+    Ok((y.into_any(), slope.map(Bound::into_any)))
 }
 
-/// `z = x w + b` and `y = f(z)`, as `(z, y)`.
+/// `y = f(z)` and `f'(z)`, for `z = x w + b`; the slope of the linear activation, 1 everywhere, is None.
 #[pyfunction]
 pub fn dense_forward<'py>(
     py: Python<'py>,
@@ -80,7 +85,7 @@ pub fn dense_forward<'py>(
     b: Option<&Bound<'py, PyAny>>,
     activation: &str,
     num_threads: Option<&Bound<'_, PyAny>>,
-) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+) -> PyResult<Pair<'py>> {
     let (activation, threads) = (activation.parse()?, threads(num_threads)?);
     match dtype_of(w)? {
         RealDtype::Float32 => {
@@ -104,17 +109,18 @@ type Triple<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>, Bound<'py, PyAny>);
 fn dense_backward_typed<'py, T: Number>(
     dy: &Bound<'py, PyAny>,
     arrays: &DenseArrays<'py, T>,
-    (z, y): (&Bound<'py, PyAny>, &Bound<'py, PyAny>),
-    activation: Activation,
+    slope: Option<&Bound<'py, PyAny>>,
     threads: usize,
 ) -> PyResult<Triple<'py>> {
     let py = dy.py();
-    let layer = arrays.layer(activation)?;
+    let layer = arrays.layer(Activation::Linear)?;
     let (x, batch) = (arrays.x.as_slice()?, arrays.x.shape()[0]);
-    let (dy, z, y): (PyReadonlyArray2<'py, T>, PyReadonlyArray2<'py, T>, PyReadonlyArray2<'py, T>) =
-        (dy.extract()?, z.extract()?, y.extract()?);
-    for (name, array) in [("dy", &dy), ("z", &z), ("y", &y)] {
-        if array.shape() != [batch, layer.fan_out] {
+    let dy: PyReadonlyArray2<'py, T> = dy.extract()?;
+    let slope: Option<PyReadonlyArray2<'py, T>> = slope.map(|slope| slope.extract()).transpose()?;
+    for (name, array) in [("dy", Some(&dy)), ("slope", slope.as_ref())] {
+        if let Some(array) = array
+            && array.shape() != [batch, layer.fan_out]
+        {
             return Err(PyValueError::new_err(format!(
                 "{name} has shape ({}, {}), expected ({batch}, {}), that of the output",
                 array.shape()[0],
@@ -127,41 +133,38 @@ fn dense_backward_typed<'py, T: Number>(
     let (dx, dw) = (empty::<T>(py, &[batch as u64, fan_in])?, empty::<T>(py, &[fan_in, fan_out])?);
     let db = empty::<T>(py, &[fan_out])?;
     {
-        let mut dz = dy.as_slice()?.to_vec();
         let (mut dx, mut dw, mut db) = (dx.readwrite(), dw.readwrite(), db.readwrite());
         let gradients = Gradients {
             dx: Some(dx.as_slice_mut()?),
             dw: dw.as_slice_mut()?,
             db: Some(db.as_slice_mut()?),
         };
-        let saved = (x, z.as_slice()?, y.as_slice()?);
+        let (dy, slope) = (dy.as_slice()?, slope.as_ref().map(|s| s.as_slice()).transpose()?);
         detached(py, |stop| {
-            layer.backward(saved, batch, &mut dz, gradients, Run { threads, stop })
+            let run = Run { threads, stop };
+            let dz = slope.map(|slope| error(dy, slope, run)).transpose()?;
+            layer.backward(x, dz.as_deref().unwrap_or(dy), batch, gradients, run)
         })?;
     }
     Ok((dx.into_any(), dw.into_any(), db.into_any()))
 }
 
-/// `(dx, dw, db)` for the gradient `dy` of the output `y = f(z)`, `z = x w + b`.
+/// `(dx, dw, db)` for the gradient `dy` of the output `y = f(z)`, `z = x w + b`, with `slope = f'(z)`, None for 1.
 #[pyfunction]
 pub fn dense_backward<'py>(
     dy: &Bound<'py, PyAny>,
     x: &Bound<'py, PyAny>,
     w: &Bound<'py, PyAny>,
-    z: &Bound<'py, PyAny>,
-    y: &Bound<'py, PyAny>,
-    activation: &str,
+    slope: Option<&Bound<'py, PyAny>>,
     num_threads: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Triple<'py>> {
-    let (activation, threads) = (activation.parse()?, threads(num_threads)?);
+    let threads = threads(num_threads)?;
     match dtype_of(w)? {
         RealDtype::Float32 => {
-            let arrays = DenseArrays::<f32>::new(x, w, None)?;
-            dense_backward_typed(dy, &arrays, (z, y), activation, threads)
+            dense_backward_typed(dy, &DenseArrays::<f32>::new(x, w, None)?, slope, threads)
         }
         RealDtype::Float64 => {
-            let arrays = DenseArrays::<f64>::new(x, w, None)?;
-            dense_backward_typed(dy, &arrays, (z, y), activation, threads)
+            dense_backward_typed(dy, &DenseArrays::<f64>::new(x, w, None)?, slope, threads)
         }
     }
 }

@@ -12,13 +12,15 @@ use pyo3::types::{PyDict, PyList};
 
 use super::array::{Number, RealDtype, empty};
 use super::call::{detached, threads};
+use super::optimizer::{number, optimizer, schedule};
 use crate::error::{Error, Result};
 use crate::nn::Run;
 use crate::nn::activation::Activation;
-use crate::nn::loss::{Loss, Targets};
-use crate::nn::mlp::{Mlp as Core, Workspace};
+use crate::nn::loss::{Loss, Targets, Truth};
+use crate::nn::mlp::Mlp as Core;
+use crate::nn::pass::{Dataset, Workspace};
 use crate::nn::real::Real;
-use crate::nn::train::{Dataset, EpochStats, FitConfig, fit};
+use crate::nn::train::{EpochStats, FitConfig, Nonfinite, fit};
 use crate::region::tuple;
 
 /// The network, replaced as a whole: a call works on the parameters it found, whoever writes meanwhile.
@@ -60,6 +62,16 @@ macro_rules! with_net {
     };
 }
 
+/// Where the first number is that is not finite.
+fn first_nonfinite<T: Number>(values: &[T]) -> Option<usize> {
+    // By blocks, since a loop that may end at any number does not vectorise.
+    const BLOCK: usize = 1 << 12;
+    let all_finite = |block: &[T]| block.iter().fold(true, |all, value| all & value.is_finite());
+    let block = values.chunks(BLOCK).position(|block| !all_finite(block))?;
+    let first = block * BLOCK;
+    values[first..].iter().position(|value| !value.is_finite()).map(|i| first + i)
+}
+
 /// A C-contiguous (rows, columns) array of the network's type, finite throughout.
 fn inputs<'py, T: Number>(
     x: &Bound<'py, PyAny>,
@@ -74,7 +86,7 @@ fn inputs<'py, T: Number>(
         )));
     }
     let values = array.as_slice()?;
-    if let Some(i) = x.py().detach(|| values.iter().position(|value| !value.is_finite())) {
+    if let Some(i) = x.py().detach(|| first_nonfinite(values)) {
         return Err(PyValueError::new_err(format!(
             "{what} must be finite, got {} in row {}, column {}",
             values[i],
@@ -99,33 +111,38 @@ impl<'py, T: Number> TargetArray<'py, T> {
         }
     }
 
-    fn get(&self) -> PyResult<Targets<'_, T>> {
+    fn get(&self) -> PyResult<Truth<'_, T>> {
         Ok(match self {
-            Self::Labels(labels) => Targets::Labels(labels.as_slice()?),
-            Self::Values(values) => Targets::Values(values.as_slice()?),
+            Self::Labels(labels) => Truth::Labels(labels.as_slice()?),
+            Self::Values(values) => Truth::Values(values.as_slice()?),
         })
     }
 }
 
-/// Samples with their targets, borrowed from NumPy.
+/// Inputs, targets and, where there are any, the weights of the samples, as Python gives them.
+type SampleArrays<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>, Option<Bound<'py, PyAny>>);
+
+/// Samples with their targets and weights, borrowed from NumPy.
 struct Samples<'py, T: Element> {
     x: PyReadonlyArray2<'py, T>,
     t: TargetArray<'py, T>,
+    weights: Option<PyReadonlyArray1<'py, T>>,
 }
 
 impl<'py, T: Number> Samples<'py, T> {
     /// `what` names the inputs in messages.
-    fn new(
-        mlp: &Core<T>,
-        what: &str,
-        x: &Bound<'py, PyAny>,
-        t: &Bound<'py, PyAny>,
-    ) -> PyResult<Self> {
-        Ok(Self { x: inputs(x, what, mlp.inputs())?, t: TargetArray::new(t)? })
+    fn new(mlp: &Core<T>, what: &str, (x, t, weights): &SampleArrays<'py>) -> PyResult<Self> {
+        Ok(Self {
+            x: inputs(x, what, mlp.inputs())?,
+            t: TargetArray::new(t)?,
+            weights: weights.as_ref().map(|weights| weights.extract()).transpose()?,
+        })
     }
 
     fn dataset(&self) -> PyResult<Dataset<'_, T>> {
-        Ok(Dataset { x: self.x.as_slice()?, targets: self.t.get()?, rows: self.x.shape()[0] })
+        let weights = self.weights.as_ref().map(|weights| weights.as_slice()).transpose()?;
+        let targets = Targets { truth: self.t.get()?, weights };
+        Ok(Dataset { x: self.x.as_slice()?, targets, rows: self.x.shape()[0] })
     }
 }
 
@@ -191,14 +208,9 @@ fn activations<'py, T: Number>(
     let mlp = net.get();
     let x = inputs::<T>(x, "x", mlp.inputs())?;
     let (rows, values) = (x.shape()[0], x.as_slice()?);
-    let workspace = detached(py, |stop| {
-        let mut workspace = Workspace::forward_only(&mlp, rows)?;
-        mlp.forward(values, rows, &mut workspace, Run { threads, stop })?;
-        Ok(workspace)
-    })?;
-    (0..mlp.depth())
-        .map(|layer| array(py, &[rows, mlp.sizes()[layer + 1]], workspace.y(layer)))
-        .collect()
+    let outputs = detached(py, |stop| mlp.activations(values, rows, Run { threads, stop }))?;
+    let layers = mlp.layers().iter().zip(outputs);
+    layers.map(|(layer, y)| array(py, &[rows, layer.fan_out], &y)).collect()
 }
 
 fn forward<'py, T: Number>(
@@ -210,36 +222,42 @@ fn forward<'py, T: Number>(
     let mlp = net.get();
     let x = inputs::<T>(x, "x", mlp.inputs())?;
     let (rows, values) = (x.shape()[0], x.as_slice()?);
-    let y = detached(py, |stop| mlp.predict(values, rows, Run { threads, stop }))?;
-    array(py, &[rows, mlp.outputs()], &y)
+    let result = empty::<T>(py, &[rows as u64, mlp.outputs() as u64])?;
+    {
+        let mut result = result.readwrite();
+        let y = result.as_slice_mut()?;
+        detached(py, |stop| mlp.forward(values, y, rows, Run { threads, stop }))?;
+    }
+    Ok(result)
 }
 
 fn loss_and_grad<'py, T: Number>(
     net: &Shared<T>,
-    samples: (&Bound<'py, PyAny>, &Bound<'py, PyAny>),
+    samples: &SampleArrays<'py>,
     loss: Loss,
     threads: usize,
 ) -> PyResult<(f64, Bound<'py, PyDict>)> {
     let (mlp, py) = (net.get(), samples.0.py());
-    let samples = Samples::new(&mlp, "x", samples.0, samples.1)?;
-    let Dataset { x, targets, rows } = samples.dataset()?;
+    let samples = Samples::new(&mlp, "x", samples)?;
+    let data = samples.dataset()?;
     let (evaluation, workspace) = detached(py, |stop| {
-        let mut workspace = Workspace::new(&mlp, rows)?;
+        data.check(&mlp, loss)?;
+        let mut workspace = Workspace::new(&mlp, data.rows)?;
         let run = Run { threads, stop };
-        let evaluation = mlp.loss_and_grad(x, targets, rows, loss, &mut workspace, run)?;
+        let evaluation = mlp.loss_and_grad(&data, loss, &mut workspace, run)?;
         Ok((evaluation, workspace))
     })?;
     Ok((evaluation.loss, named(py, &mlp, workspace.gradients())?))
 }
 
-fn evaluate<'py, T: Number>(
+fn evaluate<T: Number>(
     net: &Shared<T>,
-    samples: (&Bound<'py, PyAny>, &Bound<'py, PyAny>),
+    samples: &SampleArrays<'_>,
     loss: Loss,
     threads: usize,
 ) -> PyResult<(f64, Option<f64>)> {
     let (mlp, py) = (net.get(), samples.0.py());
-    let samples = Samples::new(&mlp, "x", samples.0, samples.1)?;
+    let samples = Samples::new(&mlp, "x", samples)?;
     let Dataset { x, targets, rows } = samples.dataset()?;
     let evaluation =
         detached(py, |stop| mlp.evaluate(x, targets, rows, loss, Run { threads, stop }))?;
@@ -253,27 +271,37 @@ fn stats<'py>(py: Python<'py>, epoch: &EpochStats) -> PyResult<Bound<'py, PyDict
     row.set_item("epoch", epoch.epoch)?;
     row.set_item("loss", epoch.loss)?;
     row.set_item("accuracy", epoch.accuracy)?;
-    row.set_item("val_loss", epoch.validation_loss)?;
-    row.set_item("val_accuracy", epoch.validation_accuracy)?;
+    row.set_item("val_loss", epoch.validation.map(|validation| validation.loss))?;
+    row.set_item("val_accuracy", epoch.validation.and_then(|validation| validation.accuracy))?;
     row.set_item("gradient_norm", epoch.gradient_norm)?;
     row.set_item("seconds", epoch.seconds)?;
-    row.set_item("diverged", epoch.diverged)?;
+    row.set_item("skipped", epoch.skipped)?;
+    let divergence = epoch.divergence.map(|divergence| {
+        let what = match divergence.what {
+            Nonfinite::Output => "output",
+            Nonfinite::Loss => "loss",
+            Nonfinite::Gradient => "gradient",
+            Nonfinite::Parameters => "parameters",
+        };
+        (divergence.epoch, divergence.step, divergence.layer, what, divergence.to_string())
+    });
+    row.set_item("divergence", divergence)?;
     Ok(row)
 }
 
 /// Trains a copy and puts it in place after every epoch, before `on_epoch` is called, and at the end.
 fn train<'py, T: Number>(
     net: &Shared<T>,
-    samples: (&Bound<'py, PyAny>, &Bound<'py, PyAny>),
+    samples: &SampleArrays<'py>,
     config: &FitConfig,
-    validation: Option<(Bound<'py, PyAny>, Bound<'py, PyAny>)>,
+    validation: Option<&SampleArrays<'py>>,
     on_epoch: &Py<PyAny>,
 ) -> PyResult<()> {
     let py = samples.0.py();
     let mut mlp = Core::clone(&net.get());
-    let samples = Samples::new(&mlp, "x", samples.0, samples.1)?;
+    let samples = Samples::new(&mlp, "x", samples)?;
     let validation =
-        validation.map(|(x, t)| Samples::new(&mlp, "validation x", &x, &t)).transpose()?;
+        validation.map(|samples| Samples::new(&mlp, "validation x", samples)).transpose()?;
     let dataset = samples.dataset()?;
     let validation = validation.as_ref().map(Samples::dataset).transpose()?;
     let mut raised = None;
@@ -302,22 +330,22 @@ fn train<'py, T: Number>(
 
 #[pymethods]
 impl Mlp {
-    /// A network with all parameters zero.
+    /// A network with all parameters zero: one activation and one bias or none for each layer.
     #[new]
     fn new(
         sizes: Vec<usize>,
-        activation: &str,
-        output_activation: &str,
-        bias: bool,
+        activations: Vec<String>,
+        bias: Vec<bool>,
         dtype: &Bound<'_, PyAny>,
     ) -> PyResult<Self> {
-        let (activation, output) = (activation.parse()?, output_activation.parse()?);
+        let activations =
+            activations.iter().map(|text| text.parse()).collect::<Result<Vec<Activation>>>()?;
         let net = match RealDtype::parse(dtype)? {
             RealDtype::Float32 => {
-                Net::Float32(Shared::new(Core::new(&sizes, activation, output, bias)?))
+                Net::Float32(Shared::new(Core::new(&sizes, &activations, &bias)?))
             }
             RealDtype::Float64 => {
-                Net::Float64(Shared::new(Core::new(&sizes, activation, output, bias)?))
+                Net::Float64(Shared::new(Core::new(&sizes, &activations, &bias)?))
             }
         };
         Ok(Self { net })
@@ -367,53 +395,56 @@ impl Mlp {
     /// Loss, and its gradients by parameter name.
     fn loss_and_grad<'py>(
         &self,
-        x: &Bound<'py, PyAny>,
-        t: &Bound<'py, PyAny>,
+        samples: SampleArrays<'py>,
         loss: &str,
         num_threads: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<(f64, Bound<'py, PyDict>)> {
         let (loss, threads) = (loss.parse()?, threads(num_threads)?);
-        with_net!(self, |net| loss_and_grad(net, (x, t), loss, threads))
+        with_net!(self, |net| loss_and_grad(net, &samples, loss, threads))
     }
 
     /// Loss and accuracy.
     fn evaluate(
         &self,
-        x: &Bound<'_, PyAny>,
-        t: &Bound<'_, PyAny>,
+        samples: SampleArrays<'_>,
         loss: &str,
         num_threads: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<(f64, Option<f64>)> {
         let (loss, threads) = (loss.parse()?, threads(num_threads)?);
-        with_net!(self, |net| evaluate(net, (x, t), loss, threads))
+        with_net!(self, |net| evaluate(net, &samples, loss, threads))
     }
 
     /// Trains; `on_epoch` is called with a dict per epoch and ends the fit by returning something true.
     #[expect(clippy::too_many_arguments, reason = "the hyperparameters of a fit")]
     fn fit<'py>(
         &self,
-        x: &Bound<'py, PyAny>,
-        t: &Bound<'py, PyAny>,
+        samples: SampleArrays<'py>,
         loss: &str,
         optimizer: &Bound<'py, PyAny>,
+        schedule: &Bound<'py, PyAny>,
+        clip_norm: Option<&Bound<'py, PyAny>>,
         batch_size: usize,
         epochs: usize,
         shuffle: bool,
         seed: u64,
-        validation: Option<(Bound<'py, PyAny>, Bound<'py, PyAny>)>,
+        skip_nonfinite: bool,
+        validation: Option<SampleArrays<'py>>,
         on_epoch: Py<PyAny>,
         num_threads: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let config = FitConfig {
             loss: loss.parse()?,
-            optimizer: super::optimizer::optimizer(optimizer)?,
+            optimizer: self::optimizer(optimizer)?,
+            schedule: self::schedule(schedule)?,
+            clip_norm: clip_norm.map(|norm| number(norm, "clip_norm")).transpose()?,
             batch_size,
             epochs,
             shuffle,
             seed,
+            skip_nonfinite,
             threads: threads(num_threads)?,
         };
-        with_net!(self, |net| train(net, (x, t), &config, validation, &on_epoch))
+        with_net!(self, |net| train(net, &samples, &config, validation.as_ref(), &on_epoch))
     }
 }
 
@@ -422,4 +453,10 @@ impl Mlp {
 pub fn nn_names() -> (Vec<&'static str>, Vec<&'static str>) {
     let activations = Activation::ALL.iter().map(|activation| activation.name()).collect();
     (activations, Loss::ALL.iter().map(|loss| loss.name()).collect())
+}
+
+/// Checks the name of a loss; whether it takes one integer per sample as the class of that sample.
+#[pyfunction]
+pub fn loss_takes_labels(loss: &str) -> PyResult<bool> {
+    Ok(loss.parse::<Loss>()?.takes_labels())
 }

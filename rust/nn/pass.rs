@@ -1,0 +1,351 @@
+//! A training pass over a batch: loss, errors of every layer, gradients.
+//!
+//! ```text
+//! 1  for each block of rows:   gather x, t;  forward: y, f'(z) of every layer;  loss;
+//!                              backward: delta = dL/dz of every layer, top down
+//! 2  for each piece of the parameters:   dw = y_below^T delta,  db = sum of delta;  sum of squares
+//! ```
+//! The blocks of 1 need nothing of each other, so a block stays in one core's cache from its samples to its
+//! errors, and a batch has two parallel regions however many layers there are. What a block and a piece are depends on
+//! shapes alone, and each is the work of one thread: the bits do not depend on the number of threads (Law 2).
+//!
+//! Memory: for every row of a batch its inputs and targets, `y` and `delta` of every layer, one array as wide as the
+//! widest layer; and the gradients. All of it is allocated once, in [`Workspace::new`].
+
+use std::ops::Range;
+
+use super::dense::{multiply, sum_rows, weight_gradient};
+use super::gemm::MIN_WORK;
+use super::loss::{Evaluation, Loss, Sums, Targets, Truth};
+use super::mlp::{LayerShape, Mlp};
+use super::optimizer::sum_of_squares;
+use super::real::Real;
+use super::{Run, area, check_shape, for_each, vectorized, zeros};
+use crate::error::{Result, invalid};
+
+/// Samples and what the network should say to them.
+#[derive(Debug, Clone, Copy)]
+pub struct Dataset<'a, T> {
+    /// Row-major `(rows, inputs)`.
+    pub x: &'a [T],
+    /// One row or label per sample.
+    pub targets: Targets<'a, T>,
+    /// The number of samples.
+    pub rows: usize,
+}
+
+impl<T: Real> Dataset<'_, T> {
+    /// Checks that a network can be trained on it with this loss.
+    ///
+    /// # Errors
+    /// [`crate::Error::Invalid`] when there is no row, a shape does not fit, or a target is not one.
+    pub fn check(&self, mlp: &Mlp<T>, loss: Loss) -> Result<()> {
+        if self.rows == 0 {
+            return invalid!("a data set needs at least one row");
+        }
+        check_shape("x", self.x.len(), self.rows, mlp.inputs())?;
+        loss.check(self.targets, self.rows, mlp.outputs())
+    }
+}
+
+/// Which samples of a data set make a batch.
+#[derive(Debug, Clone)]
+pub enum Rows<'a> {
+    /// As they lie.
+    Range(Range<usize>),
+    /// Those with these numbers.
+    Listed(&'a [usize]),
+}
+
+impl Rows<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Range(range) => range.len(),
+            Self::Listed(rows) => rows.len(),
+        }
+    }
+
+    /// The sample numbers at these positions.
+    fn at(&self, positions: Range<usize>) -> impl Iterator<Item = usize> {
+        let (range, listed) = match self {
+            Self::Range(range) => (range.start + positions.start..range.start + positions.end, [].as_slice()),
+            Self::Listed(rows) => (0..0, &rows[positions]),
+        };
+        range.chain(listed.iter().copied())
+    }
+}
+
+/// A block of rows on its way through the network and back.
+#[derive(Debug)]
+struct Block<T> {
+    rows: usize,
+    /// `(rows, inputs)`.
+    x: Vec<T>,
+    labels: Vec<i64>,
+    values: Vec<T>,
+    weights: Vec<T>,
+    /// Per layer `(rows, fan_out)`: what comes out.
+    y: Vec<Vec<T>>,
+    /// Likewise: after the forward pass f'(z), after the backward pass dL/dz.
+    delta: Vec<Vec<T>>,
+    /// dL/dy of the layer at hand.
+    dy: Vec<T>,
+    sums: Sums,
+}
+
+/// Copies together the rows of `from: (_, width)` that `order` names.
+fn gather<U: Copy>(to: &mut Vec<U>, from: &[U], width: usize, order: impl Iterator<Item = usize>) {
+    to.clear();
+    for row in order {
+        to.extend_from_slice(&from[row * width..][..width]);
+    }
+}
+
+impl<T: Real> Block<T> {
+    fn new(mlp: &Mlp<T>, capacity: usize) -> Result<Self> {
+        let widths = || mlp.layers().iter().map(|layer| layer.fan_out);
+        let buffers = || widths().map(|n| zeros(area(capacity, n)?)).collect::<Result<Vec<_>>>();
+        // Room for either kind of target, filled by `gather`.
+        Ok(Self {
+            rows: 0,
+            x: zeros(area(capacity, mlp.inputs())?)?,
+            labels: vec![0; capacity],
+            values: zeros(area(capacity, mlp.outputs())?)?,
+            weights: zeros(capacity)?,
+            y: buffers()?,
+            delta: buffers()?,
+            dy: zeros(area(capacity, mlp.widest())?)?,
+            sums: Sums::default(),
+        })
+    }
+
+    /// The inputs of `layer`.
+    fn below(&self, layer: usize) -> &[T] {
+        if layer == 0 { &self.x } else { &self.y[layer - 1] }
+    }
+
+    /// What comes out of `layer`.
+    fn outputs(&self, layer: &LayerShape, i: usize) -> &[T] {
+        &self.y[i][..self.rows * layer.fan_out]
+    }
+
+    fn take(&mut self, data: &Dataset<'_, T>, rows: &Rows<'_>, positions: Range<usize>) {
+        let order = || rows.at(positions.clone());
+        self.rows = positions.len();
+        gather(&mut self.x, data.x, data.x.len() / data.rows, order());
+        match data.targets.truth {
+            Truth::Labels(labels) => gather(&mut self.labels, labels, 1, order()),
+            Truth::Values(values) => {
+                gather(&mut self.values, values, values.len() / data.rows, order());
+            }
+        }
+        if let Some(weights) = data.targets.weights {
+            gather(&mut self.weights, weights, 1, order());
+        }
+    }
+
+    /// Forward, loss, backward to the errors of every layer, for samples that [`Block::take`] took.
+    fn pass(&mut self, mlp: &Mlp<T>, like: Targets<'_, T>, loss: Loss, scale: f64) {
+        let Self { rows, x, labels, values, weights, y, delta, dy, sums } = self;
+        let depth = mlp.layers().len();
+        for i in 0..depth {
+            let layer = mlp.layer(i, Some(loss));
+            let (below, above) = y.split_at_mut(i);
+            let x = below.last().unwrap_or(x);
+            let size = *rows * layer.fan_out;
+            let x = &x[..*rows * layer.fan_in];
+            layer.forward_block(x, &mut above[0][..size], Some(&mut delta[i][..size]));
+        }
+        let truth = match like.truth {
+            Truth::Labels(_) => Truth::Labels(labels),
+            Truth::Values(_) => Truth::Values(values),
+        };
+        let targets = Targets { truth, weights: like.weights.map(|_| weights.as_slice()) };
+        let outputs = mlp.outputs();
+        let size = *rows * outputs;
+        *sums = loss.rows(&y[depth - 1][..size], targets, outputs, scale, Some(&mut dy[..size]));
+        for i in (0..depth).rev() {
+            let layer = mlp.layer(i, Some(loss));
+            let delta = &mut delta[i][..*rows * layer.fan_out];
+            multiply(delta, dy);
+            if i > 0 {
+                layer.backward_block(delta, &mut dy[..*rows * layer.fan_in]);
+            }
+        }
+    }
+}
+
+/// A part of the gradients that one thread computes.
+#[derive(Debug)]
+struct Piece {
+    layer: usize,
+    /// Rows `first..` of `dw`, as many as fit into `len`; the bias otherwise.
+    first: Option<usize>,
+    len: usize,
+    /// Of its elements.
+    sum_of_squares: f64,
+}
+
+/// At most this many pieces of one layer's weights: more rows each make better products.
+const PIECES: usize = 8;
+
+/// The pieces of all gradients, in the order of the parameters.
+fn pieces<T: Real>(mlp: &Mlp<T>, batch: usize) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    for (i, &LayerShape { fan_in, fan_out, ref b, .. }) in mlp.layers().iter().enumerate() {
+        let work = batch.saturating_mul(fan_in).saturating_mul(fan_out);
+        let rows = fan_in.div_ceil((work / MIN_WORK).clamp(1, PIECES)).next_multiple_of(16);
+        for first in (0..fan_in).step_by(rows) {
+            let len = rows.min(fan_in - first) * fan_out;
+            pieces.push(Piece { layer: i, first: Some(first), len, sum_of_squares: 0.0 });
+        }
+        if b.is_some() {
+            pieces.push(Piece { layer: i, first: None, len: fan_out, sum_of_squares: 0.0 });
+        }
+    }
+    pieces
+}
+
+/// Everything a pass writes, allocated once for batches of up to a number of rows.
+#[derive(Debug)]
+pub struct Workspace<T> {
+    /// Those of the network it was made for.
+    layers: Vec<LayerShape>,
+    capacity: usize,
+    block_rows: usize,
+    blocks: Vec<Block<T>>,
+    /// Blocks that the last pass used.
+    used: usize,
+    pieces: Vec<Piece>,
+    /// As flat as the parameters.
+    pub(super) gradients: Vec<T>,
+}
+
+impl<T: Real> Workspace<T> {
+    /// Room for batches of up to `capacity` rows through `mlp`.
+    ///
+    /// # Errors
+    /// [`crate::Error::OutOfMemory`] when there is not enough memory.
+    pub fn new(mlp: &Mlp<T>, capacity: usize) -> Result<Self> {
+        let block_rows = mlp.block_rows(capacity);
+        let blocks = (0..capacity.div_ceil(block_rows))
+            .map(|_| Block::new(mlp, block_rows.min(capacity)))
+            .collect::<Result<_>>()?;
+        let gradients = zeros(mlp.values().len())?;
+        let pieces = pieces(mlp, capacity);
+        let layers = mlp.layers().to_vec();
+        Ok(Self { layers, capacity, block_rows, blocks, used: 0, pieces, gradients })
+    }
+
+    /// What the last pass found, laid out like [`Mlp::values`].
+    pub fn gradients(&self) -> &[T] {
+        &self.gradients
+    }
+
+    fn used(&self) -> &[Block<T>] {
+        &self.blocks[..self.used]
+    }
+
+    /// The first layer whose outputs in the last pass were not all finite.
+    pub(super) fn first_wild_output(&self, mlp: &Mlp<T>) -> Option<usize> {
+        let wild = |(i, layer): &(usize, &LayerShape)| {
+            self.used().iter().any(|block| !all_finite(block.outputs(layer, *i)))
+        };
+        mlp.layers().iter().enumerate().find(wild).map(|(i, _)| i)
+    }
+
+    /// The first layer, from the top as the backward pass goes, whose gradients are not all finite.
+    pub(super) fn first_wild_gradient(&self) -> Option<usize> {
+        self.pieces.iter().rev().find(|piece| !piece.sum_of_squares.is_finite()).map(|piece| piece.layer)
+    }
+
+    /// Pass 1 over the samples `rows`: the sum of the losses, how many decisions were right, and the denominator of
+    /// the mean. The gradients stay as they are. Data and targets have been checked.
+    pub(super) fn errors(
+        &mut self,
+        mlp: &Mlp<T>,
+        data: &Dataset<'_, T>,
+        rows: &Rows<'_>,
+        loss: Loss,
+        run: Run<'_>,
+    ) -> Result<(Sums, f64)> {
+        let (batch, size) = (rows.len(), self.block_rows);
+        let weight = match data.targets.weights {
+            Some(weights) => rows.at(0..batch).map(|row| weights[row].widen()).sum(),
+            None => batch as f64,
+        };
+        let normalizer = weight * loss.terms(mlp.outputs()) as f64;
+        let scale = if normalizer > 0.0 { normalizer.recip() } else { 0.0 };
+        self.used = batch.div_ceil(size);
+        let blocks = self.blocks[..self.used].iter_mut().enumerate();
+        for_each(run, blocks.len(), blocks, |(i, block)| {
+            block.take(data, rows, i * size..((i + 1) * size).min(batch));
+            block.pass(mlp, data.targets, loss, scale);
+        })?;
+        Ok((self.used().iter().map(|block| block.sums).sum(), normalizer))
+    }
+
+    /// Pass 2: the gradients of the samples that [`Workspace::errors`] saw; gives their L2 norm.
+    pub(super) fn gradients_of_errors(&mut self, mlp: &Mlp<T>, run: Run<'_>) -> Result<f64> {
+        let Self { blocks, used, pieces, gradients, .. } = self;
+        let blocks = &blocks[..*used];
+        let rows: usize = blocks.iter().map(|block| block.rows).sum();
+        let work = rows.saturating_mul(gradients.len());
+        let run = Run { threads: run.threads.min(work / MIN_WORK + 1), ..run };
+        let mut rest = gradients.as_mut_slice();
+        let count = pieces.len();
+        let jobs = pieces.iter_mut().map(|piece| {
+            let (gradient, others) = std::mem::take(&mut rest).split_at_mut(piece.len);
+            rest = others;
+            (piece, gradient)
+        });
+        for_each(run, count, jobs, |(piece, gradient): (&mut Piece, &mut [T])| {
+            let i = piece.layer;
+            let LayerShape { fan_in, fan_out, .. } = mlp.layers()[i];
+            let deltas = blocks.iter().map(|block| &block.delta[i][..block.rows * fan_out]);
+            match piece.first {
+                Some(first) => {
+                    let inputs = blocks.iter().map(|block| &block.below(i)[..block.rows * fan_in]);
+                    weight_gradient(inputs.zip(deltas), (fan_in, fan_out), first, gradient);
+                }
+                None => sum_rows(deltas, fan_out, 0, gradient),
+            }
+            piece.sum_of_squares = vectorized(|| sum_of_squares(gradient));
+        })?;
+        Ok(self.pieces.iter().map(|piece| piece.sum_of_squares).sum::<f64>().sqrt())
+    }
+}
+
+/// No NaN, no infinity.
+pub(super) fn all_finite<T: Real>(values: &[T]) -> bool {
+    values.iter().all(|value| value.is_finite())
+}
+
+impl<T: Real> Mlp<T> {
+    /// The loss over a data set; its gradients are then in [`Workspace::gradients`].
+    ///
+    /// # Errors
+    /// [`crate::Error::Invalid`] when a shape or a target does not fit; [`crate::Error::Interrupted`] when stopped.
+    pub fn loss_and_grad(
+        &self,
+        data: &Dataset<'_, T>,
+        loss: Loss,
+        workspace: &mut Workspace<T>,
+        run: Run<'_>,
+    ) -> Result<Evaluation> {
+        data.check(self, loss)?;
+        if workspace.layers != self.layers() || workspace.capacity < data.rows {
+            return invalid!(
+                "the workspace is for up to {} rows through {} layers, got {} rows through {}, or other layers",
+                workspace.capacity,
+                workspace.layers.len(),
+                data.rows,
+                self.layers().len()
+            );
+        }
+        let rows = Rows::Range(0..data.rows);
+        let (sums, normalizer) = workspace.errors(self, data, &rows, loss, run)?;
+        workspace.gradients_of_errors(self, run)?;
+        Ok(loss.mean(sums, normalizer))
+    }
+}

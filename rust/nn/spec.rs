@@ -1,0 +1,22 @@
+//! How users write a function that may take a number: `"huber"`, `"huber(0.5)"` or `"huber(delta=0.5)"`.
+
+use crate::error::{Result, invalid};
+
+/// The name, and the argument with its own name, where they were given.
+pub(super) type Spec<'a> = (&'a str, Option<(Option<&'a str>, f64)>);
+
+/// Takes the text apart; whether the names are known is for the caller to say.
+pub(super) fn parse(text: &str) -> Result<Spec<'_>> {
+    let Some((name, argument)) = text.strip_suffix(')').and_then(|text| text.split_once('('))
+    else {
+        return Ok((text, None));
+    };
+    let (key, value) = match argument.split_once('=') {
+        Some((key, value)) => (Some(key.trim()), value.trim()),
+        None => (None, argument.trim()),
+    };
+    match value.parse() {
+        Ok(value) => Ok((name, Some((key, value)))),
+        Err(_) => invalid!("{text:?} must have a number in its parentheses, got {value:?}"),
+    }
+}
