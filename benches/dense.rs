@@ -6,14 +6,17 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use initcore::dispatch::{self, Kernel};
 use initcore::nn::Run;
 use initcore::nn::activation::Activation;
 use initcore::nn::gemm::{Matrix, product};
 use initcore::nn::loss::{Loss, Targets};
 use initcore::nn::mlp::{Mlp, Workspace};
 use initcore::nn::optimizer::{Optimizer, State};
+use initcore::nn::real::Real;
 use initcore::nn::train::{Dataset, FitConfig, fit};
 use initcore::parallel::{NEVER, num_threads};
+use initcore::simd::Simd;
 
 /// One thread, and all of them where there are more.
 fn threads() -> Vec<usize> {
@@ -110,12 +113,45 @@ fn networks(c: &mut Criterion) {
     }
 }
 
+/// A loop over activations, compiled for each instruction set.
+struct Pass<'a, T>(Activation, &'a mut [T], &'a mut [T]);
+
+impl<T: Real> Kernel for Pass<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        self.0.forward_with_slope(self.1, self.2);
+    }
+}
+
+fn activations(c: &mut Criterion) {
+    fn one<T: Real>(c: &mut Criterion) {
+        const LEN: usize = 16384;
+        let mut group = c.benchmark_group(format!("activations/{}", T::NAME));
+        group.sample_size(20).throughput(Throughput::Elements(LEN as u64));
+        let z: Vec<T> = values(LEN, 4.0).iter().map(|&z| T::narrow(z.into())).collect();
+        let (mut y, mut slope) = (z.clone(), z.clone());
+        for activation in Activation::ALL {
+            group.bench_function(activation.name(), |bench| {
+                bench.iter(|| {
+                    y.copy_from_slice(&z);
+                    dispatch::run(Pass(activation, black_box(&mut y), black_box(&mut slope)));
+                });
+            });
+        }
+        group.finish();
+    }
+    one::<f32>(c);
+    one::<f64>(c);
+}
+
 criterion_group! {
     name = benches;
     // dozens of benchmarks: a few seconds for each
     config = Criterion::default()
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2));
-    targets = products, networks
+    targets = products, activations, networks
 }
 criterion_main!(benches);

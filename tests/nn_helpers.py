@@ -1,6 +1,7 @@
 """What the tests of networks share: two ways to make one, and an oracle in plain float64 NumPy."""
 
 import numpy as np
+from scipy import special
 
 import initcore as ic
 from initcore import _core
@@ -13,6 +14,30 @@ X = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
 LABELS = np.array([0, 1, 1, 0, 1, 0])
 
 
+def gate(g, slope):
+    """``z g(z)`` and its slope."""
+    return lambda z: z * g(z), lambda z: g(z) + z * slope(z)
+
+
+def density(z):
+    return np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+
+
+def sigmoid_slope(z):
+    return special.expit(z) * special.expit(-z)
+
+
+def gelu_tanh_argument(z):
+    """Twice the argument of tanh: ``(1 + tanh(u)) / 2 = sigmoid(2 u)``."""
+    return np.sqrt(8 / np.pi) * (z + 0.044715 * z**3)
+
+
+def softplus(z):
+    return np.logaddexp(0, z)
+
+
+SELU_SCALE, SELU_ALPHA = 1.0507009873554804934, 1.6732632423543772848
+
 # The oracle: a network in plain float64 NumPy. Each activation is (f, f').
 FUNCTIONS = {
     "linear": (lambda z: z, np.ones_like),
@@ -21,9 +46,27 @@ FUNCTIONS = {
         lambda z: np.where(z > 0, z, 0.01 * z),
         lambda z: np.where(z > 0, 1.0, 0.01),
     ),
+    "elu": (lambda z: np.where(z > 0, z, np.expm1(z)), lambda z: np.where(z > 0, 1.0, np.exp(z))),
+    "selu": (
+        lambda z: SELU_SCALE * np.where(z > 0, z, SELU_ALPHA * np.expm1(z)),
+        lambda z: SELU_SCALE * np.where(z > 0, 1.0, SELU_ALPHA * np.exp(z)),
+    ),
+    "gelu": gate(special.ndtr, density),
+    "gelu_tanh": gate(
+        lambda z: special.expit(gelu_tanh_argument(z)),
+        lambda z: sigmoid_slope(gelu_tanh_argument(z)) * np.sqrt(8 / np.pi) * (1 + 3 * 0.044715 * z**2),
+    ),
+    "silu": gate(special.expit, sigmoid_slope),
     "tanh": (np.tanh, lambda z: 1 / np.cosh(z) ** 2),
-    "sigmoid": (lambda z: (1 + np.tanh(z / 2)) / 2, lambda z: 1 / (4 * np.cosh(z / 2) ** 2)),
+    "sigmoid": (special.expit, sigmoid_slope),
+    "softplus": (softplus, special.expit),
+    "softsign": (lambda z: z / (1 + np.abs(z)), lambda z: 1 / (1 + np.abs(z)) ** 2),
+    "mish": gate(lambda z: np.tanh(softplus(z)), lambda z: special.expit(z) / np.cosh(softplus(z)) ** 2),
+    "hard_tanh": (lambda z: np.clip(z, -1, 1), lambda z: np.where(np.abs(z) < 1, 1.0, 0.0)),
 }
+
+# Where a slope jumps, or bends: no finite difference across.
+KINKS = np.array([-1.0, 0.0, 1.0])
 
 
 def as_rows(t, outputs):

@@ -1,5 +1,6 @@
-//! The constants of [`super::elementary`] in each type. Written by tools/elementary_coefficients.py, which says
-//! what the polynomials fit; coefficients stand lowest power first, with the largest error of the fit relative to the function.
+//! The constants of [`super::elementary`] in each type. Written by
+//! tools/elementary_coefficients.py: do not edit. Coefficients stand lowest power first; above them the
+//! largest error relative to the function, coefficients rounded.
 
 use super::elementary::Table;
 
