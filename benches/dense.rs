@@ -52,9 +52,9 @@ fn products(c: &mut Criterion) {
 
 fn networks(c: &mut Criterion) {
     let cases: [(&[usize], usize, Activation, Loss); 3] = [
-        (&[784, 256, 128, 10], 128, Activation::Relu, Loss::SoftmaxCrossEntropy),
-        (&[784, 256, 128, 10], 128, Activation::Tanh, Loss::SoftmaxCrossEntropy),
-        (&[2, 2, 1], 64, Activation::Sigmoid, Loss::BinaryCrossEntropy),
+        (&[784, 256, 128, 10], 128, Activation::Relu, Loss::softmax_cross_entropy()),
+        (&[784, 256, 128, 10], 128, Activation::Tanh, Loss::softmax_cross_entropy()),
+        (&[2, 2, 1], 64, Activation::Sigmoid, Loss::binary_cross_entropy()),
     ];
     for (sizes, batch, activation, loss) in cases {
         let name: Vec<_> = sizes.iter().map(usize::to_string).collect();
@@ -66,7 +66,7 @@ fn networks(c: &mut Criterion) {
         let x = values(batch * sizes[0], 1.0);
         let classes = mlp.outputs().max(2);
         let labels: Vec<i64> = (0..batch).map(|i| (i % classes) as i64).collect();
-        let targets = Targets::Labels(&labels);
+        let targets = Targets::labels(&labels);
         let mut workspace = Workspace::new(&mlp, batch).unwrap();
         let mut state = State::new(Optimizer::adam(1e-5), count).unwrap();
         for threads in threads() {
@@ -87,7 +87,7 @@ fn networks(c: &mut Criterion) {
             // A fit of 50 batches in one epoch; the time is that of one step.
             let x = values(50 * batch * sizes[0], 1.0);
             let labels = labels.repeat(50);
-            let data = Dataset { x: &x, targets: Targets::Labels(&labels), rows: 50 * batch };
+            let data = Dataset { x: &x, targets: Targets::labels(&labels), rows: 50 * batch };
             let optimizer = Optimizer::adam(1e-5);
             let config = FitConfig {
                 loss,

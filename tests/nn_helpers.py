@@ -7,7 +7,7 @@ import initcore as ic
 from initcore import _core
 
 ACTIVATIONS, LOSSES = _core.nn_names()
-MSE, BCE, CE = LOSSES
+MSE, MAE, HUBER, BCE, CE = "mse", "mae", "huber", "binary_cross_entropy", "softmax_cross_entropy"
 
 # Inputs and labels of `small_network`.
 X = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
@@ -77,25 +77,66 @@ def as_rows(t, outputs):
     return t.astype(float)
 
 
-def oracle_loss(x, t, loss):
+def loss_and_parameter(text):
+    """The name of a loss, and its parameter or the default."""
+    name, _, argument = text.rstrip(")").partition("(")
+    return name, float(argument.rpartition("=")[2] or (1.0 if name == HUBER else 0.0))
+
+
+def oracle_loss(x, t, loss, weights=None):
     """Loss of the logits `x` and its gradient."""
-    if loss == "mse":
-        return np.mean((x - t) ** 2), 2 * (x - t) / x.size
-    if loss == "binary_cross_entropy":
+    name, parameter = loss_and_parameter(loss)
+    w = np.ones((len(x), 1)) if weights is None else np.asarray(weights, float)[:, None]
+    w = w / w.sum()
+    if name == CE:
+        t = (1 - parameter) * t + parameter / x.shape[1]
+        shifted = x - x.max(axis=1, keepdims=True)
+        log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+        gradient = np.exp(log_p) * t.sum(axis=1, keepdims=True) - t
+        return -(w * t * log_p).sum(), w * gradient
+    w = w / x.shape[1]
+    if name == BCE:
+        t = (1 - parameter) * t + parameter / 2
         value = np.maximum(x, 0) - x * t + np.log1p(np.exp(-np.abs(x)))
-        return value.mean(), (FUNCTIONS["sigmoid"][0](x) - t) / x.size
-    shifted = x - x.max(axis=1, keepdims=True)
-    log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    gradient = np.exp(log_p) * t.sum(axis=1, keepdims=True) - t
-    return -(t * log_p).sum() / len(x), gradient / len(x)
+        return (w * value).sum(), w * (FUNCTIONS["sigmoid"][0](x) - t)
+    d = x - t
+    value, slope = {
+        MSE: (d**2, 2 * d),
+        MAE: (np.abs(d), np.sign(d)),
+        HUBER: (
+            np.where(np.abs(d) <= parameter, d**2 / 2, parameter * (np.abs(d) - parameter / 2)),
+            np.clip(d, -parameter, parameter),
+        ),
+    }[name]
+    return (w * value).sum(), w * slope
 
 
-def oracle(parameters, activations, x, t, loss):
+def targets(rng, loss, rows, outputs):
+    """Targets that fit the loss; labels and probabilities take turns."""
+    name, _ = loss_and_parameter(loss)
+    labels = rng.integers(2) == 0
+    if name == BCE:
+        return rng.integers(0, 2, (rows, outputs)) if labels else rng.random((rows, outputs))
+    if name == CE:
+        return rng.integers(0, outputs, rows) if labels else rng.dirichlet(np.ones(outputs), rows)
+    return rng.normal(size=(rows, outputs))
+
+
+def loss_of(logits, t, loss, dtype=np.float64, **options):
+    """Loss of given logits: through a network that does nothing."""
+    n = len(logits[0])
+    net = ic.MLP([n, n], activation="linear", init="zeros", bias=False, dtype=dtype)
+    net.set_parameters({"layers.0.weight": np.eye(n)})
+    value, gradients = net.loss_and_grad(logits, t, loss=loss, **options)
+    return value, gradients["layers.0.weight"]
+
+
+def oracle(parameters, activations, x, t, loss, weights=None):
     """Loss and gradients of a network, one activation per layer.
 
     A sigmoid in front of the binary cross-entropy belongs to the loss, which takes its argument.
     """
-    if (activations[-1], loss) == ("sigmoid", "binary_cross_entropy"):
+    if (activations[-1], loss_and_parameter(loss)[0]) == ("sigmoid", BCE):
         activations = [*activations[:-1], "linear"]
     ws = [p for name, p in parameters.items() if name.endswith("weight")]
     bs = [parameters.get(f"layers.{i}.bias", 0.0) for i in range(len(ws))]
@@ -103,7 +144,7 @@ def oracle(parameters, activations, x, t, loss):
     for w, b, activation in zip(ws, bs, activations, strict=True):
         zs.append(ys[-1] @ w + b)
         ys.append(FUNCTIONS[activation][0](zs[-1]))
-    value, d = oracle_loss(ys[-1], as_rows(t, ws[-1].shape[1]), loss)
+    value, d = oracle_loss(ys[-1], as_rows(t, ws[-1].shape[1]), loss, weights)
     gradients = {}
     for i in reversed(range(len(ws))):
         d = d * FUNCTIONS[activations[i]][1](zs[i])

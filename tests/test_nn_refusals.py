@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import initcore as ic
-from nn_helpers import BCE, CE, LABELS, MSE, X, bits, small_network
+from nn_helpers import BCE, CE, LABELS, LOSSES, MSE, X, bits, small_network
 
 NAN = X.copy()
 NAN[1, 2] = np.nan
@@ -66,7 +66,7 @@ def with_entry(array, index, value):
 
 SHAPE = "targets must have shape"
 LABELS_OR = r"\(6,\) and be integers, or"
-KNOWN_LOSSES = f"expected one of {MSE}, {BCE}, {CE}"
+KNOWN_LOSSES = f"known are {', '.join(LOSSES)}"
 BAD_TARGETS = [
     (CE, LABELS + 1, ValueError, r"label 2 in row 1 is outside of the 2 classes 0..=1"),
     (CE, LABELS - 1, ValueError, "label -1 in row 0 is outside"),
@@ -94,9 +94,9 @@ BAD_TARGETS = [
     (MSE, with_entry(PROBABILITIES, (5, 1), np.inf), ValueError, "inf in row 5, column 1"),
     (MSE, PROBABILITIES * 1j, TypeError, "targets must hold real numbers"),
     (MSE, None, ValueError, rf"{SHAPE} \(6, 2\) for mse, got \(\)"),
-    ("hinge", PROBABILITIES, ValueError, f"unknown loss 'hinge': {KNOWN_LOSSES}"),
-    ("hinge", LABELS, ValueError, f"unknown loss 'hinge': {KNOWN_LOSSES}"),
-    ("MSE", PROBABILITIES, ValueError, f"unknown loss 'MSE': {KNOWN_LOSSES}"),
+    ("hinge", PROBABILITIES, ValueError, f'unknown loss "hinge"; {KNOWN_LOSSES}'),
+    ("hinge", LABELS, ValueError, f'unknown loss "hinge"; {KNOWN_LOSSES}'),
+    ("MSE", PROBABILITIES, ValueError, f'unknown loss "MSE"; {KNOWN_LOSSES}'),
     (None, PROBABILITIES, TypeError, "loss must be a name, got None"),
 ]  # fmt: skip
 
@@ -145,9 +145,9 @@ BAD_FITS = [
     ({"validation_data": (X[:0], LABELS[:0])}, ValueError, "validation data: .* at least one row"),
     ({"x": X[:0], "t": LABELS[:0]}, ValueError, "at least one row"),
     ({"x": X[:3]}, ValueError, rf"{SHAPE} \(3,\) and be integers, or \(3, 2\) for {CE}, got \(6,\)"),
-    ({"validation_data": 5}, TypeError, r"validation_data must be a pair \(x, t\), got int"),
-    ({"validation_data": (X,)}, TypeError, r"validation_data must be a pair \(x, t\)"),
-    ({"validation_data": (X, LABELS, X)}, TypeError, r"validation_data must be a pair \(x, t\)"),
+    ({"validation_data": 5}, TypeError, r"validation_data must be \(x, t\) or \(x, t, sample_weight\), got int"),
+    ({"validation_data": (X,)}, TypeError, r"validation_data must be \(x, t\) or .*, got tuple"),
+    ({"validation_data": (X, LABELS, None, X)}, TypeError, r"validation_data must be \(x, t\) or"),
     ({"validation_data": (X[:, :2], LABELS)}, ValueError, r"validation x has shape \(6, 2\)"),
 ]  # fmt: skip
 

@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use super::elementary::within;
 use super::real::Real;
+use super::spec;
 use crate::error::{Error, Result, invalid};
 
 /// Makes [`Activation`] of the table below: one row for each function, with its name, variant, parameter and default
@@ -283,10 +284,7 @@ impl FromStr for Activation {
     /// Reads `"relu"`, `"leaky_relu"` (the default slope), `"leaky_relu(0.2)"` or
     /// `"leaky_relu(negative_slope=0.2)"`.
     fn from_str(text: &str) -> Result<Self> {
-        let (name, argument) = match text.strip_suffix(')').and_then(|t| t.split_once('(')) {
-            Some((name, argument)) => (name, Some(argument)),
-            None => (text, None),
-        };
+        let (name, argument) = spec::parse(text)?;
         let Some(&found) = Self::ALL.iter().find(|a| a.name() == name) else {
             let known = Self::ALL.map(Self::name).join(", ");
             return invalid!("unknown activation {text:?}; known are {known}");
@@ -294,16 +292,10 @@ impl FromStr for Activation {
         match (argument, found.parameter()) {
             (None, _) => Ok(found),
             (Some(_), None) => invalid!("{name} takes no parameter, got {text:?}"),
-            (Some(argument), Some((parameter, _))) => {
-                let (key, value) = argument.split_once('=').unwrap_or((parameter, argument));
-                if key.trim() != parameter {
-                    return invalid!("{name} takes {parameter}, got {:?}", key.trim());
-                }
-                match value.trim().parse() {
-                    Ok(value) => found.with_parameter(value).check(),
-                    Err(_) => invalid!("{name} needs a finite {parameter}, got {value:?}"),
-                }
+            (Some((Some(key), _)), Some((parameter, _))) if key != parameter => {
+                invalid!("{name} takes {parameter}, got {key:?}")
             }
+            (Some((_, value)), Some(_)) => found.with_parameter(value).check(),
         }
     }
 }
