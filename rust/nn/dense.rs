@@ -12,7 +12,7 @@
 use super::activation::Activation;
 use super::gemm::{Accum, Matrix, block_rows, product, product_block};
 use super::real::Real;
-use super::{CHUNK, Run, check_shape, for_each, vectorized, zeros};
+use super::{CHUNK, Run, check_shape, for_each, zeros};
 use crate::dispatch::{self, Kernel};
 use crate::error::Result;
 use crate::simd::Simd;
@@ -170,15 +170,23 @@ pub(super) fn weight_gradient<'a, T: Real>(
 
 /// `a *= b`, elementwise.
 pub(super) fn multiply<T: Real>(a: &mut [T], b: &[T]) {
-    vectorized(|| {
-        for (a, &b) in a.iter_mut().zip(b) {
-            *a *= b;
-        }
-    });
+    dispatch::run(Multiply(a, b));
 }
 
-/// `y += b` to every row, then `slope = f'(y)` and `y = f(y)`. A kernel by name, since a closure with this many
-/// loops would not be inlined into the function of its ISA.
+struct Multiply<'a, T>(&'a mut [T], &'a [T]);
+
+impl<T: Real> Kernel for Multiply<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        for (a, &b) in self.0.iter_mut().zip(self.1) {
+            *a *= b;
+        }
+    }
+}
+
+/// `y += b` to every row, then `slope = f'(y)` and `y = f(y)`.
 struct Finish<'a, T> {
     b: Option<&'a [T]>,
     activation: Activation,
@@ -233,18 +241,35 @@ pub(super) fn sum_rows<'a, T: Real>(
 ) {
     for (i, band) in db.chunks_mut(BAND).enumerate() {
         let first = first + i * BAND;
-        vectorized(|| {
-            let mut sums = [0.0; BAND];
-            for block in blocks.clone() {
-                for row in block.chunks_exact(columns) {
-                    for (sum, &dz) in sums.iter_mut().zip(&row[first..][..band.len()]) {
-                        *sum += dz.widen();
-                    }
+        dispatch::run(SumRows { blocks: blocks.clone(), columns, first, db: band });
+    }
+}
+
+/// The arguments of [`sum_rows`], for one band.
+struct SumRows<'a, I, T> {
+    blocks: I,
+    columns: usize,
+    first: usize,
+    db: &'a mut [T],
+}
+
+impl<'a, T: Real, I: Iterator<Item = &'a [T]>> Kernel for SumRows<'_, I, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let mut sums = [0.0; BAND];
+        let width = self.db.len();
+        let sums = &mut sums[..width];
+        for block in self.blocks {
+            for row in block.chunks_exact(self.columns) {
+                for (sum, &dz) in sums.iter_mut().zip(&row[self.first..][..width]) {
+                    *sum += dz.widen();
                 }
             }
-            for (db, &sum) in band.iter_mut().zip(&sums) {
-                *db = T::narrow(sum);
-            }
-        });
+        }
+        for (db, &sum) in self.db.iter_mut().zip(&*sums) {
+            *db = T::narrow(sum);
+        }
     }
 }

@@ -34,10 +34,9 @@ mod spec;
 pub mod train;
 
 use crate::dispatch::with_default_floats;
-use crate::dispatch::{self, Isa, Kernel};
+use crate::dispatch::Isa;
 use crate::error::{Error, Result};
 use crate::parallel::{NEVER, Stop};
-use crate::simd::Simd;
 
 /// How to run: on at most how many threads, and who may end the work early.
 #[derive(Clone, Copy)]
@@ -69,24 +68,6 @@ where
         return Ok(());
     }
     crate::parallel::for_each(run.threads.min(count), items, run.stop, body)
-}
-
-/// Compiles an elementwise loop for each ISA. The loops use exactly rounded operations, or call the same
-/// library function everywhere, so the choice does not reach the bits.
-struct Vectorized<F>(F);
-
-impl<F: FnOnce() -> R, R> Kernel for Vectorized<F> {
-    type Output = R;
-
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) -> R {
-        (self.0)()
-    }
-}
-
-/// Runs `body` on the best ISA.
-fn vectorized<R>(body: impl FnOnce() -> R) -> R {
-    dispatch::run(Vectorized(body))
 }
 
 /// `len` zeros, or [`Error::OutOfMemory`] where the allocator would have aborted.

@@ -20,8 +20,10 @@ use super::loss::{Evaluation, Loss, Sums, Targets, Truth};
 use super::mlp::{LayerShape, Mlp};
 use super::optimizer::sum_of_squares;
 use super::real::Real;
-use super::{Run, area, check_shape, for_each, vectorized, zeros};
+use super::{Run, area, check_shape, for_each, zeros};
+use crate::dispatch::{self, Kernel};
 use crate::error::{Result, invalid};
+use crate::simd::Simd;
 
 /// Samples and what the network should say to them.
 #[derive(Debug, Clone, Copy)]
@@ -96,8 +98,11 @@ struct Block<T> {
 /// Copies together the rows of `from: (_, width)` that `order` names.
 fn gather<U: Copy>(to: &mut Vec<U>, from: &[U], width: usize, order: impl Iterator<Item = usize>) {
     to.clear();
-    for row in order {
-        to.extend_from_slice(&from[row * width..][..width]);
+    match width {
+        1 => to.extend(order.map(|row| from[row])),
+        // Calls of `memcpy` would take longer than the copies.
+        2 => to.extend(order.flat_map(|row| [from[2 * row], from[2 * row + 1]])),
+        _ => order.for_each(|row| to.extend_from_slice(&from[row * width..][..width])),
     }
 }
 
@@ -310,9 +315,20 @@ impl<T: Real> Workspace<T> {
                 }
                 None => sum_rows(deltas, fan_out, 0, gradient),
             }
-            piece.sum_of_squares = vectorized(|| sum_of_squares(gradient));
+            piece.sum_of_squares = dispatch::run(SumOfSquares(gradient));
         })?;
         Ok(self.pieces.iter().map(|piece| piece.sum_of_squares).sum::<f64>().sqrt())
+    }
+}
+
+struct SumOfSquares<'a, T>(&'a [T]);
+
+impl<T: Real> Kernel for SumOfSquares<'_, T> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> f64 {
+        sum_of_squares(self.0)
     }
 }
 
