@@ -6,17 +6,15 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use initcore::dispatch::{self, Kernel};
 use initcore::nn::Run;
 use initcore::nn::activation::Activation;
 use initcore::nn::gemm::{Matrix, product};
 use initcore::nn::loss::{Loss, Targets};
 use initcore::nn::mlp::{Mlp, Workspace};
-use initcore::nn::optimizer::{Optimizer, State};
-use initcore::nn::real::Real;
+use initcore::nn::optimizer::{Optimizer, State, Step};
+use initcore::nn::schedule::Schedule;
 use initcore::nn::train::{Dataset, FitConfig, fit};
 use initcore::parallel::{NEVER, num_threads};
-use initcore::simd::Simd;
 
 /// One thread, and all of them where there are more.
 fn threads() -> Vec<usize> {
@@ -52,9 +50,9 @@ fn products(c: &mut Criterion) {
 
 fn networks(c: &mut Criterion) {
     let cases: [(&[usize], usize, Activation, Loss); 3] = [
-        (&[784, 256, 128, 10], 128, Activation::Relu, Loss::softmax_cross_entropy()),
-        (&[784, 256, 128, 10], 128, Activation::Tanh, Loss::softmax_cross_entropy()),
-        (&[2, 2, 1], 64, Activation::Sigmoid, Loss::binary_cross_entropy()),
+        (&[784, 256, 128, 10], 128, Activation::Relu, Loss::SoftmaxCrossEntropy),
+        (&[784, 256, 128, 10], 128, Activation::Tanh, Loss::SoftmaxCrossEntropy),
+        (&[2, 2, 1], 64, Activation::Sigmoid, Loss::BinaryCrossEntropy),
     ];
     for (sizes, batch, activation, loss) in cases {
         let name: Vec<_> = sizes.iter().map(usize::to_string).collect();
@@ -66,7 +64,7 @@ fn networks(c: &mut Criterion) {
         let x = values(batch * sizes[0], 1.0);
         let classes = mlp.outputs().max(2);
         let labels: Vec<i64> = (0..batch).map(|i| (i % classes) as i64).collect();
-        let targets = Targets::labels(&labels);
+        let targets = Targets::Labels(&labels);
         let mut workspace = Workspace::new(&mlp, batch).unwrap();
         let mut state = State::new(Optimizer::adam(1e-5), count).unwrap();
         for threads in threads() {
@@ -82,16 +80,21 @@ fn networks(c: &mut Criterion) {
                 });
             });
             group.bench_function(format!("adam/threads={threads}"), |bench| {
-                bench.iter(|| state.step(mlp.values_mut(), workspace.gradients(), threads));
+                bench.iter(|| {
+                    let gradients = workspace.gradients_mut();
+                    state.step(mlp.values_mut(), gradients, Step::default(), threads).unwrap();
+                });
             });
             // A fit of 50 batches in one epoch; the time is that of one step.
             let x = values(50 * batch * sizes[0], 1.0);
             let labels = labels.repeat(50);
-            let data = Dataset { x: &x, targets: Targets::labels(&labels), rows: 50 * batch };
+            let data = Dataset { x: &x, targets: Targets::Labels(&labels), rows: 50 * batch };
             let optimizer = Optimizer::adam(1e-5);
             let config = FitConfig {
                 loss,
                 optimizer,
+                schedule: Schedule::Constant,
+                clip_norm: None,
                 batch_size: batch,
                 epochs: 1,
                 shuffle: true,
@@ -113,37 +116,33 @@ fn networks(c: &mut Criterion) {
     }
 }
 
-/// A loop over activations, compiled for each instruction set.
-struct Pass<'a, T>(Activation, &'a mut [T], &'a mut [T]);
-
-impl<T: Real> Kernel for Pass<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        self.0.forward_with_slope(self.1, self.2);
-    }
-}
-
-fn activations(c: &mut Criterion) {
-    fn one<T: Real>(c: &mut Criterion) {
-        const LEN: usize = 16384;
-        let mut group = c.benchmark_group(format!("activations/{}", T::NAME));
-        group.sample_size(20).throughput(Throughput::Elements(LEN as u64));
-        let z: Vec<T> = values(LEN, 4.0).iter().map(|&z| T::narrow(z.into())).collect();
-        let (mut y, mut slope) = (z.clone(), z.clone());
-        for activation in Activation::ALL {
-            group.bench_function(activation.name(), |bench| {
-                bench.iter(|| {
-                    y.copy_from_slice(&z);
-                    dispatch::run(Pass(activation, black_box(&mut y), black_box(&mut slope)));
+/// Steps alone: a network of the size of 784-256-128-10, in cache, and one far too large for it.
+fn optimizers(c: &mut Criterion) {
+    let mut group = c.benchmark_group("optimizers");
+    group.sample_size(20);
+    let rules = [
+        ("sgd", Optimizer::sgd(1e-5), 4),
+        (
+            "momentum",
+            Optimizer::Sgd { lr: 1e-5, momentum: 0.9, nesterov: false, weight_decay: 0.0 },
+            6,
+        ),
+        ("adam", Optimizer::adam(1e-5), 8),
+    ];
+    for len in [235_146, 8_400_000] {
+        for (name, rule, accesses) in rules {
+            // Reads and writes of the parameters, gradients and slots.
+            group.throughput(Throughput::Bytes((accesses * 4 * len) as u64));
+            let (mut p, mut g) = (values(len, 0.1), values(len, 0.1));
+            let mut state = State::new(rule, len).unwrap();
+            for threads in threads() {
+                group.bench_function(format!("{len}/{name}/threads={threads}"), |bench| {
+                    bench.iter(|| state.step(&mut p, &mut g, Step::default(), threads).unwrap());
                 });
-            });
+            }
         }
-        group.finish();
     }
-    one::<f32>(c);
-    one::<f64>(c);
+    group.finish();
 }
 
 criterion_group! {
@@ -152,6 +151,6 @@ criterion_group! {
     config = Criterion::default()
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2));
-    targets = products, activations, networks
+    targets = products, networks, optimizers
 }
 criterion_main!(benches);

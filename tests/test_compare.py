@@ -15,7 +15,8 @@ import initcore as ic
 from initcore import cli, datasets, plot
 from initcore.cli import main
 from initcore.compare import INITS, _distinct_units, compare, judge, runs
-from initcore.nn import MLP, SGD, Adam
+from initcore.nn import MLP
+from initcore.optimizers import SGD, Adagrad, Adam, AdamW
 
 SMALL = ["--data", "moons", "--layers", "2x16", "--epochs", "2"]
 
@@ -262,6 +263,8 @@ def test_every_option_has_its_effect(capsys):
         ("sgd(0.1)", SGD(0.1)),
         (" SGD( lr = 0.1 , momentum=0.9, nesterov=True)", SGD(0.1, 0.9, nesterov=True)),
         ("adam", Adam()),
+        ("adagrad(lr_decay=0.1)", Adagrad(lr_decay=0.1)),
+        ("adamw(0.01)", AdamW(0.01)),
         ("adam(0.01, betas=(0.8, 0.9))", Adam(0.01, (0.8, 0.9))),
     ],
 )
@@ -338,7 +341,7 @@ BAD = [
     (["--layers", "-3"], "--layers"),
     (["--activation", "swosh"], "swosh"),
     (["--activation", "leaky_relu(nan)"], "leaky_relu"),
-    (["--optimizer", "sdg"], "unknown optimizer 'sdg': expected one of sgd, rmsprop, adam"),
+    (["--optimizer", "sdg"], "unknown optimizer 'sdg': expected one of sgd, adagrad, rmsprop, adam"),
     (["--optimizer", "sgd(0.1"], "cannot read the optimizer"),
     (["--optimizer", "sgd(-1)"], "lr must be"),
     (["--optimizer", "sgd(speed=1)"], "wrong arguments in the optimizer"),

@@ -253,15 +253,15 @@ impl<T: Real> State<T> {
             Sgd { lr, momentum, nesterov, weight_decay: _ } => {
                 let (lr, mu) = (real(lr * lr_factor), real(momentum));
                 if momentum == 0.0 {
-                    return update.run([], |p, g, []| (p - lr * g, []));
+                    return update.run([], move |p, g, []| (p - lr * g, []));
                 }
                 if nesterov {
-                    return update.run([velocity], |p, g, [v]| {
+                    return update.run([velocity], move |p, g, [v]| {
                         let v = mu * v + g;
                         (p - lr * (g + mu * v), [v])
                     });
                 }
-                update.run([velocity], |p, g, [v]| {
+                update.run([velocity], move |p, g, [v]| {
                     let v = mu * v + g;
                     (p - lr * v, [v])
                 })
@@ -269,7 +269,7 @@ impl<T: Real> State<T> {
             Adagrad { lr, lr_decay, eps, .. } => {
                 let (lr, eps) = (real(lr * lr_factor / (1.0 + *steps * lr_decay)), real(eps));
                 *steps += 1.0;
-                update.run([square], |p, g, [s]| {
+                update.run([square], move |p, g, [s]| {
                     let s = s + g * g;
                     (p - lr * g / (s.sqrt() + eps), [s])
                 })
@@ -277,28 +277,28 @@ impl<T: Real> State<T> {
             RmsProp { lr, alpha, eps, momentum, centered, weight_decay: _ } => {
                 let (lr, mu) = (real(lr * lr_factor), real(momentum));
                 let (alpha, rest, eps) = (real(alpha), real(1.0 - alpha), real(eps));
-                let squared = |s: T, g: T| alpha * s + rest * g * g;
-                let averaged = |m: T, g: T| m + rest * (g - m);
-                let scaled = |variance: T, g: T| {
+                let squared = move |s: T, g: T| alpha * s + rest * g * g;
+                let averaged = move |m: T, g: T| m + rest * (g - m);
+                let scaled = move |variance: T, g: T| {
                     // Rounding may take a variance just below zero; a NaN stays one.
                     let zero = T::zero();
                     g / ((if variance < zero { zero } else { variance }).sqrt() + eps)
                 };
                 match (centered, momentum > 0.0) {
-                    (false, false) => update.run([square], |p, g, [s]| {
+                    (false, false) => update.run([square], move |p, g, [s]| {
                         let s = squared(s, g);
                         (p - lr * scaled(s, g), [s])
                     }),
-                    (false, true) => update.run([square, velocity], |p, g, [s, v]| {
+                    (false, true) => update.run([square, velocity], move |p, g, [s, v]| {
                         let s = squared(s, g);
                         let v = mu * v + scaled(s, g);
                         (p - lr * v, [s, v])
                     }),
-                    (true, false) => update.run([square, mean], |p, g, [s, m]| {
+                    (true, false) => update.run([square, mean], move |p, g, [s, m]| {
                         let (s, m) = (squared(s, g), averaged(m, g));
                         (p - lr * scaled(s - m * m, g), [s, m])
                     }),
-                    (true, true) => update.run([square, mean, velocity], |p, g, [s, m, v]| {
+                    (true, true) => update.run([square, mean, velocity], move |p, g, [s, m, v]| {
                         let (s, m) = (squared(s, g), averaged(m, g));
                         let v = mu * v + scaled(s - m * m, g);
                         (p - lr * v, [s, m, v])
@@ -317,7 +317,7 @@ impl<T: Real> State<T> {
                 let root = real((1.0 - powers[1]).sqrt().recip());
                 let (rest1, rest2) = (real(1.0 - beta1), real(1.0 - beta2));
                 let (beta2, eps) = (real(beta2), real(eps));
-                update.run([mean, square], |p, g, [m, v]| {
+                update.run([mean, square], move |p, g, [m, v]| {
                     let m = m + rest1 * (g - m);
                     let v = beta2 * v + rest2 * g * g;
                     (shrink * p - size * m / (v.sqrt() * root + eps), [m, v])
@@ -343,17 +343,20 @@ impl<T: Real> Update<'_, T> {
     fn run<const S: usize>(
         self,
         slots: [&mut Vec<T>; S],
-        rule: impl Fn(T, T, [T; S]) -> (T, [T; S]) + Sync,
+        rule: impl Fn(T, T, [T; S]) -> (T, [T; S]) + Copy + Sync,
     ) -> Result<()> {
         let Self { parameters, gradients, threads, factor, decay } = self;
-        let rule = |p, g, slots| rule(p, factor * g + decay * p, slots);
+        // By value, here and in the rules: what lies behind a reference would be read anew for every element,
+        // since a store might have changed it, and the loop would not vectorise.
+        let rule = move |p, g, slots| rule(p, factor * g + decay * p, slots);
         let count = parameters.len().div_ceil(CHUNK);
         let mut slots = slots.map(|slot| slot.chunks_mut(CHUNK));
-        let chunks = parameters.chunks_mut(CHUNK).zip(gradients.chunks_mut(CHUNK)).map(
-            move |(p, g)| (p, g, slots.each_mut().map(|slot| slot.next().unwrap_or_default())),
-        );
+        let chunks =
+            parameters.chunks_mut(CHUNK).zip(gradients.chunks_mut(CHUNK)).map(move |(p, g)| {
+                (p, g, slots.each_mut().map(|slot| slot.next().unwrap_or_default()))
+            });
         for_each(Run { threads, stop: NEVER }, count, chunks, |(p, g, slots)| {
-            dispatch::run(Chunk { p, g, slots, rule: &rule });
+            dispatch::run(Chunk { p, g, slots, rule });
         })
     }
 }
