@@ -11,7 +11,7 @@ use super::{CHUNK, Run, for_each, zeros};
 use crate::dispatch::{self, Kernel};
 use crate::error::{Result, invalid};
 use crate::parallel::NEVER;
-use crate::simd::Simd;
+use crate::simd::{Simd, vector_by_vector};
 
 /// An optimizer's rule and hyperparameters. The weight decay is the L2 kind, added to the gradient, in all of
 /// them but `AdamW`.
@@ -382,6 +382,7 @@ impl<T: Real, F: Fn(T, T, [T; S]) -> (T, [T; S]), const S: usize> Kernel for Chu
         let (g, g_rest) = g.as_chunks_mut::<LANES>();
         let slots = slots.map(|slot| slot.as_chunks_mut::<LANES>());
         for (i, (p, g)) in p.iter_mut().zip(g).enumerate() {
+            vector_by_vector();
             // Values in, values out: nothing here can alias, so the loop needs no checks to vectorise.
             let (old, gradient) = (*p, *g);
             let old_slots: [[T; LANES]; S] = std::array::from_fn(|s| slots[s].0[i]);
