@@ -2,19 +2,22 @@
 
 use std::hint::black_box;
 use std::ops::ControlFlow;
-
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use initcore::dispatch::{self, Kernel};
 use initcore::nn::Run;
 use initcore::nn::activation::Activation;
 use initcore::nn::gemm::{Matrix, product};
 use initcore::nn::loss::{Loss, Targets};
-use initcore::nn::mlp::{Mlp, Workspace};
+use initcore::nn::mlp::Mlp;
 use initcore::nn::optimizer::{Optimizer, State, Step};
+use initcore::nn::pass::{Dataset, Workspace};
+use initcore::nn::real::Real;
 use initcore::nn::schedule::Schedule;
-use initcore::nn::train::{Dataset, FitConfig, fit};
+use initcore::nn::train::{FitConfig, fit};
 use initcore::parallel::{NEVER, num_threads};
+use initcore::simd::Simd;
 
 /// One thread, and all of them where there are more.
 fn threads() -> Vec<usize> {
@@ -50,45 +53,49 @@ fn products(c: &mut Criterion) {
 
 fn networks(c: &mut Criterion) {
     let cases: [(&[usize], usize, Activation, Loss); 3] = [
-        (&[784, 256, 128, 10], 128, Activation::Relu, Loss::SoftmaxCrossEntropy),
-        (&[784, 256, 128, 10], 128, Activation::Tanh, Loss::SoftmaxCrossEntropy),
-        (&[2, 2, 1], 64, Activation::Sigmoid, Loss::BinaryCrossEntropy),
+        (&[784, 256, 128, 10], 128, Activation::Relu, Loss::softmax_cross_entropy()),
+        (&[784, 256, 128, 10], 128, Activation::Tanh, Loss::softmax_cross_entropy()),
+        (&[2, 2, 1], 64, Activation::Sigmoid, Loss::binary_cross_entropy()),
     ];
     for (sizes, batch, activation, loss) in cases {
         let name: Vec<_> = sizes.iter().map(usize::to_string).collect();
         let mut group = c.benchmark_group(format!("{}/{activation}/{batch}", name.join("-")));
         group.sample_size(20);
-        let mut mlp = Mlp::<f32>::new(sizes, activation, Activation::Linear, true).unwrap();
+        let depth = sizes.len() - 1;
+        let mut activations = vec![activation; depth];
+        activations[depth - 1] = Activation::Linear;
+        let mut mlp = Mlp::<f32>::new(sizes, &activations, &vec![true; depth]).unwrap();
         let count = mlp.values().len();
         mlp.values_mut().copy_from_slice(&values(count, 0.05));
         let x = values(batch * sizes[0], 1.0);
         let classes = mlp.outputs().max(2);
         let labels: Vec<i64> = (0..batch).map(|i| (i % classes) as i64).collect();
-        let targets = Targets::Labels(&labels);
+        let data = Dataset { x: &x, targets: Targets::labels(&labels), rows: batch };
+        let mut y = vec![0.0; batch * mlp.outputs()];
         let mut workspace = Workspace::new(&mlp, batch).unwrap();
         let mut state = State::new(Optimizer::adam(1e-5), count).unwrap();
         for threads in threads() {
             let run = Run { threads, stop: NEVER };
             group.bench_function(format!("forward/threads={threads}"), |bench| {
-                bench.iter(|| {
-                    mlp.forward(black_box(&x), batch, &mut workspace, run).unwrap();
-                });
+                bench.iter(|| mlp.forward(black_box(&x), &mut y, batch, run).unwrap());
             });
             group.bench_function(format!("forward_backward/threads={threads}"), |bench| {
                 bench.iter(|| {
-                    mlp.loss_and_grad(black_box(&x), targets, batch, loss, &mut workspace, run)
+                    mlp.loss_and_grad(black_box(&data), loss, &mut workspace, run).unwrap()
                 });
             });
             group.bench_function(format!("adam/threads={threads}"), |bench| {
+                // Gradients and parameters change places with every step.
+                let mut gradients = workspace.gradients().to_vec();
                 bench.iter(|| {
-                    let gradients = workspace.gradients_mut();
-                    state.step(mlp.values_mut(), gradients, Step::default(), threads).unwrap();
+                    let step = Step::default();
+                    state.step(mlp.values_mut(), black_box(&mut gradients), step, threads).unwrap();
                 });
             });
             // A fit of 50 batches in one epoch; the time is that of one step.
             let x = values(50 * batch * sizes[0], 1.0);
             let labels = labels.repeat(50);
-            let data = Dataset { x: &x, targets: Targets::Labels(&labels), rows: 50 * batch };
+            let data = Dataset { x: &x, targets: Targets::labels(&labels), rows: 50 * batch };
             let optimizer = Optimizer::adam(1e-5);
             let config = FitConfig {
                 loss,
@@ -99,6 +106,7 @@ fn networks(c: &mut Criterion) {
                 epochs: 1,
                 shuffle: true,
                 seed: 0,
+                skip_nonfinite: false,
                 threads,
             };
             group.bench_function(format!("fit_step/threads={threads}"), |bench| {
@@ -114,6 +122,39 @@ fn networks(c: &mut Criterion) {
         }
         group.finish();
     }
+}
+
+/// A loop over activations, compiled for each instruction set.
+struct Pass<'a, T>(Activation, &'a mut [T], &'a mut [T]);
+
+impl<T: Real> Kernel for Pass<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        self.0.forward_with_slope(self.1, self.2);
+    }
+}
+
+fn activations(c: &mut Criterion) {
+    fn one<T: Real>(c: &mut Criterion) {
+        const LEN: usize = 16384;
+        let mut group = c.benchmark_group(format!("activations/{}", T::NAME));
+        group.sample_size(20).throughput(Throughput::Elements(LEN as u64));
+        let z: Vec<T> = values(LEN, 4.0).iter().map(|&z| T::narrow(z.into())).collect();
+        let (mut y, mut slope) = (z.clone(), z.clone());
+        for activation in Activation::ALL {
+            group.bench_function(activation.name(), |bench| {
+                bench.iter(|| {
+                    y.copy_from_slice(&z);
+                    dispatch::run(Pass(activation, black_box(&mut y), black_box(&mut slope)));
+                });
+            });
+        }
+        group.finish();
+    }
+    one::<f32>(c);
+    one::<f64>(c);
 }
 
 /// Steps alone: a network of the size of 784-256-128-10, in cache, and one far too large for it.
@@ -151,6 +192,6 @@ criterion_group! {
     config = Criterion::default()
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2));
-    targets = products, networks, optimizers
+    targets = products, activations, networks, optimizers
 }
 criterion_main!(benches);

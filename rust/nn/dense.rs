@@ -124,7 +124,7 @@ impl<'a, T: Real> Layer<'a, T> {
         if let Some(db) = db {
             let bands = db.chunks_mut(BAND).enumerate();
             for_each(run, bands.len(), bands, |(i, db)| {
-                sum_rows([dz.data()].into_iter(), fan_out, i * BAND, db);
+                sum_rows(&[dz.data()].into_iter(), fan_out, i * BAND, db);
             })?;
         }
         if let Some(dx) = dx {
@@ -229,23 +229,26 @@ fn add_to_rows<T: Real>(z: &mut [T], b: &[T]) {
     }
 }
 
-/// Columns that [`sum_rows`] adds up at once.
+/// Columns of a part of [`sum_rows`]' work.
 const BAND: usize = 256;
+
+/// Columns that are summed side by side, in registers.
+const COLUMNS: usize = 32;
 
 /// `db = sum over the rows of dz`, columns `first..` of it, row after row in `f64`; `dz` lies in blocks of rows.
 pub(super) fn sum_rows<'a, T: Real>(
-    blocks: impl Iterator<Item = &'a [T]> + Clone,
+    blocks: &(impl Iterator<Item = &'a [T]> + Clone),
     columns: usize,
     first: usize,
     db: &mut [T],
 ) {
-    for (i, band) in db.chunks_mut(BAND).enumerate() {
-        let first = first + i * BAND;
-        dispatch::run(SumRows { blocks: blocks.clone(), columns, first, db: band });
+    for (i, db) in db.chunks_mut(COLUMNS).enumerate() {
+        let first = first + i * COLUMNS;
+        dispatch::run(SumRows { blocks: blocks.clone(), columns, first, db });
     }
 }
 
-/// The arguments of [`sum_rows`], for one band.
+/// The arguments of [`sum_rows`], for at most [`COLUMNS`].
 struct SumRows<'a, I, T> {
     blocks: I,
     columns: usize,
@@ -258,17 +261,24 @@ impl<'a, T: Real, I: Iterator<Item = &'a [T]>> Kernel for SumRows<'_, I, T> {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let mut sums = [0.0; BAND];
+        let mut sums = [0.0; COLUMNS];
         let width = self.db.len();
-        let sums = &mut sums[..width];
-        for block in self.blocks {
-            for row in block.chunks_exact(self.columns) {
-                for (sum, &dz) in sums.iter_mut().zip(&row[self.first..][..width]) {
+        let rows = self.blocks.flat_map(|block| block.chunks_exact(self.columns));
+        let rows = rows.map(|row| &row[self.first..][..width]);
+        if width == COLUMNS {
+            for row in rows.filter_map(|row| row.first_chunk::<COLUMNS>()) {
+                for i in 0..COLUMNS {
+                    sums[i] += row[i].widen();
+                }
+            }
+        } else {
+            for row in rows {
+                for (sum, dz) in sums.iter_mut().zip(row) {
                     *sum += dz.widen();
                 }
             }
         }
-        for (db, &sum) in self.db.iter_mut().zip(&*sums) {
+        for (db, sum) in self.db.iter_mut().zip(sums) {
             *db = T::narrow(sum);
         }
     }

@@ -313,7 +313,7 @@ impl<T: Real> Workspace<T> {
                     let inputs = blocks.iter().map(|block| &block.below(i)[..block.rows * fan_in]);
                     weight_gradient(inputs.zip(deltas), (fan_in, fan_out), first, gradient);
                 }
-                None => sum_rows(deltas, fan_out, 0, gradient),
+                None => sum_rows(&deltas, fan_out, 0, gradient),
             }
             piece.sum_of_squares = dispatch::run(SumOfSquares(gradient));
         })?;

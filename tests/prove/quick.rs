@@ -1,12 +1,14 @@
 //! What `make prove` rests on, and what no sweep can reach: quick tests, part of `cargo test`.
 
+use std::sync::Mutex;
+
 use initcore::dispatch::Isa;
 use initcore::distribution::Distribution::{Normal, TruncatedNormal, Uniform};
 use initcore::fill::fill_from_words;
+use initcore::parallel::{NEVER, for_each, num_threads};
 use initcore::philox::LANES;
 use initcore::quantile::table_quantile;
 use initcore::simd::Portable;
-use rayon::prelude::*;
 
 use crate::reference::upper_tail;
 use crate::sweep;
@@ -158,14 +160,18 @@ fn float64_does_not_fall_over_2_to_the_26_values_at_several_places() {
         Uniform { low: -0.3, high: 0.7 },
     ] {
         for (place, step) in PLACES {
-            let falls = (0..1 << 10).into_par_iter().find_map_any(|part| {
+            let falls = Mutex::new(None);
+            for_each(num_threads().unwrap(), 0..1 << 10, NEVER, |part| {
                 let first = place + part * PART * step;
                 let words: Vec<u64> = (0..=PART).map(|i| first + i * step).collect();
                 let mut values = vec![0.0_f64; words.len()];
                 fill_from_words(distribution, &words, &mut values).unwrap();
-                let at = (1..values.len()).find(|i| values[*i] < values[i - 1])?;
-                Some((words[at], values[at - 1], values[at]))
-            });
+                if let Some(at) = (1..values.len()).find(|i| values[*i] < values[i - 1]) {
+                    *falls.lock().unwrap() = Some((words[at], values[at - 1], values[at]));
+                }
+            })
+            .unwrap();
+            let falls = falls.into_inner().unwrap();
             assert_eq!(falls, None, "{distribution:?}: word, value before, value");
         }
     }

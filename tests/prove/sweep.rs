@@ -3,13 +3,15 @@
 use half::{bf16, f16};
 use initcore::distribution::Distribution;
 use initcore::fill::fill_from_words;
+use initcore::parallel::{NEVER, for_each, num_threads};
 use initcore::sample::Sample;
-use rayon::prelude::*;
 
 /// How many words there are.
 pub const WORDS: u64 = 1 << 32;
-/// Words per work item.
+/// Words at a time.
 const CHUNK: usize = 1 << 16;
+/// Chunks per work item.
+const PART: usize = 1 << 7;
 
 /// A type of values that are computed in float32.
 pub trait Value: Sample<Float = f32> + PartialEq {
@@ -57,23 +59,28 @@ pub fn value<T: Sample<Float = f32>>(distribution: Distribution, word: u32) -> T
 pub fn sweep<T: Value, R: Send>(
     distribution: Distribution,
     visit: impl Fn(u32, &[T]) -> R + Sync,
-    merge: impl Fn(R, R) -> R + Sync + Send,
+    merge: impl Fn(R, R) -> R + Sync,
 ) -> R {
-    let buffers = || (vec![0_u32; CHUNK + 1], vec![T::ZERO; CHUNK + 1]);
-    (0..WORDS / CHUNK as u64)
-        .into_par_iter()
-        .map_init(buffers, |(words, values), chunk| {
-            let first = (chunk * CHUNK as u64) as u32;
-            let len = (CHUNK + 1).min((WORDS - u64::from(first)) as usize);
-            for (i, word) in words.iter_mut().enumerate() {
-                *word = first.wrapping_add(i as u32);
-            }
-            fill_from_words(distribution, &words[..len], &mut values[..len])
-                .expect("the distribution fits the type");
-            visit(first, &values[..len])
-        })
-        .reduce_with(merge)
-        .expect("there are chunks")
+    let visit = |chunk: usize, (words, values): &mut (Vec<u32>, Vec<T>)| {
+        let first = (chunk * CHUNK) as u32;
+        let len = (CHUNK + 1).min((WORDS - u64::from(first)) as usize);
+        for (i, word) in words.iter_mut().enumerate() {
+            *word = first.wrapping_add(i as u32);
+        }
+        fill_from_words(distribution, &words[..len], &mut values[..len])
+            .expect("the distribution fits the type");
+        visit(first, &values[..len])
+    };
+    let count = (WORDS / (PART * CHUNK) as u64) as usize;
+    let mut parts: Vec<Option<R>> = (0..count).map(|_| None).collect();
+    let threads = num_threads().expect("a number of threads");
+    for_each(threads, parts.iter_mut().enumerate(), NEVER, |(i, part)| {
+        let mut buffers = (vec![0; CHUNK + 1], vec![T::ZERO; CHUNK + 1]);
+        let chunks = i * PART..(i + 1) * PART;
+        *part = chunks.map(|chunk| visit(chunk, &mut buffers)).reduce(&merge);
+    })
+    .expect("nobody stops it");
+    parts.into_iter().flatten().reduce(merge).expect("there are chunks")
 }
 
 /// The first word whose value is not the opposite of its complement's, bit for bit.
