@@ -52,7 +52,7 @@ RULES = [
 ]
 MOMENTUM = ("SGD", {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01})
 ADAM, ADAM_W = ("Adam", {"lr": 0.02}), ("AdamW", {"lr": 0.02, "weight_decay": 0.2})
-ADAGRAD, RMSPROP = ("Adagrad", {"lr": 0.1, "lr_decay": 0.01}), ("RMSProp", {"lr": 0.01, "momentum": 0.5})
+ADAGRAD, RMSPROP = ("Adagrad", {"lr": 0.1, "lr_decay": 0.01}), ("RMSProp", {"lr": 0.002, "momentum": 0.5})
 
 
 def cosine(warmup, steps, final):
