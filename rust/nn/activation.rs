@@ -139,17 +139,20 @@ fn linear<T: Real>(z: T) -> (T, T) {
     (z, T::one())
 }
 
+// Here and below, `+ zero` turns a -0 into 0. Without it, some lanes of z would stay as they are, which the compiler
+// makes a masked store for AVX2, at a quarter of the speed.
 #[inline(always)]
 fn relu<T: Real>(z: T) -> (T, T) {
     let (zero, one) = (T::zero(), T::one());
-    (if z < zero { zero } else { z }, if z <= zero { zero } else { one })
+    let y = if z < zero { zero } else { z };
+    (y + zero, if z <= zero { zero } else { one })
 }
 
 #[inline(always)]
 fn leaky_relu<T: Real>(z: T, negative_slope: T) -> (T, T) {
     let zero = T::zero();
     let y = if z < zero { negative_slope * z } else { z };
-    (y, if z <= zero { negative_slope } else { T::one() })
+    (y + zero, if z <= zero { negative_slope } else { T::one() })
 }
 
 #[inline(always)]
@@ -170,7 +173,8 @@ fn selu<T: Real>(z: T) -> (T, T) {
 fn scaled_elu<T: Real>(z: T, scale: T, alpha: T) -> (T, T) {
     let (exp, expm1) = z.exp_and_expm1(-T::zero());
     let positive = z > T::zero();
-    (if positive { scale * z } else { alpha * expm1 }, if positive { scale } else { alpha * exp })
+    let y = if positive { scale * z } else { alpha * expm1 };
+    (y + T::zero(), if positive { scale } else { alpha * exp })
 }
 
 /// `z g(z)` and its slope `g + z g'`, for a gate g from 0 to 1 that is 0 from `-reach` down, with no slope outside of
