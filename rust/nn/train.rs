@@ -21,8 +21,9 @@ use super::pass::{Dataset, Rows, Workspace, all_finite};
 use super::real::Real;
 use super::schedule::Schedule;
 use super::Run;
+use crate::dispatch::{self, Kernel};
 use crate::error::{Error, Result, invalid};
-use crate::simd::Portable;
+use crate::simd::Simd;
 use crate::stream::{SUPERBLOCK, Stream};
 
 /// The stop function is asked between steps at this interval: often enough for Ctrl-C, and too rarely to
@@ -139,13 +140,28 @@ pub fn permutation(order: &mut [usize], seed: u64, epoch: usize) {
     let stream = Stream::new(seed, Some(&format!("fit.epoch.{epoch}")));
     // Draw k of the epoch takes the words 2k (low half) and 2k + 1 of the stream.
     let draws = (0..).flat_map(|s| {
-        let block = stream.superblock(Portable, s);
+        let block = dispatch::run(Superblock { stream: &stream, s });
         let word = move |j| u64::from(block.as_flattened()[j]);
         (0..SUPERBLOCK / 2).map(move |k| word(2 * k) | word(2 * k + 1) << 32)
     });
     for (i, bits) in (1..order.len()).rev().zip(draws) {
         let below = u128::from(bits) * (i as u128 + 1);
         order.swap(i, (below >> 64) as usize);
+    }
+}
+
+/// The 64 words of superblock `s`.
+struct Superblock<'a> {
+    stream: &'a Stream,
+    s: u64,
+}
+
+impl Kernel for Superblock<'_> {
+    type Output = [[u32; 16]; 4];
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> Self::Output {
+        self.stream.superblock(simd, self.s)
     }
 }
 
