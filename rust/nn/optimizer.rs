@@ -11,7 +11,7 @@ use super::{CHUNK, Run, for_each, zeros};
 use crate::dispatch::{self, Kernel};
 use crate::error::{Result, invalid};
 use crate::parallel::NEVER;
-use crate::simd::{Simd, vector_by_vector};
+use crate::simd::Simd;
 
 /// An optimizer's rule and hyperparameters. The weight decay is the L2 kind, added to the gradient, in all of
 /// them but `AdamW`.
@@ -327,6 +327,9 @@ impl<T: Real> State<T> {
     }
 }
 
+/// Waking a thread takes as long as an update of some chunks, each a few microseconds.
+const CHUNKS_PER_THREAD: usize = 4;
+
 /// What every update is made of but the rule.
 struct Update<'a, T> {
     parameters: &'a mut [T],
@@ -346,23 +349,22 @@ impl<T: Real> Update<'_, T> {
         rule: impl Fn(T, T, [T; S]) -> (T, [T; S]) + Copy + Sync,
     ) -> Result<()> {
         let Self { parameters, gradients, threads, factor, decay } = self;
-        // By value, here and in the rules: what lies behind a reference would be read anew for every element,
-        // since a store might have changed it, and the loop would not vectorise.
-        let rule = move |p, g, slots| rule(p, factor * g + decay * p, slots);
+        let decays = decay != T::zero();
+        // Zero times a parameter of -inf, which masks a class, would be a NaN.
+        let pull = move |p: T| if decays { decay * p } else { T::zero() };
+        let rule = move |p, g, slots| rule(p, factor * g + pull(p), slots);
         let count = parameters.len().div_ceil(CHUNK);
         let mut slots = slots.map(|slot| slot.chunks_mut(CHUNK));
         let chunks =
             parameters.chunks_mut(CHUNK).zip(gradients.chunks_mut(CHUNK)).map(move |(p, g)| {
                 (p, g, slots.each_mut().map(|slot| slot.next().unwrap_or_default()))
             });
-        for_each(Run { threads, stop: NEVER }, count, chunks, |(p, g, slots)| {
+        let run = Run { threads: threads.min(count / CHUNKS_PER_THREAD), stop: NEVER };
+        for_each(run, count, chunks, |(p, g, slots)| {
             dispatch::run(Chunk { p, g, slots, rule });
         })
     }
 }
-
-/// Elements whose arithmetic is done side by side: a register of the widest ISA, or two.
-const LANES: usize = 16;
 
 /// Up to [`CHUNK`] elements of an update.
 struct Chunk<'a, T, F, const S: usize> {
@@ -377,35 +379,28 @@ impl<T: Real, F: Fn(T, T, [T; S]) -> (T, [T; S]), const S: usize> Kernel for Chu
 
     #[inline(always)]
     fn run<I: Simd>(self, _: I) {
-        let Self { p, g, slots, rule } = self;
-        let (p, p_rest) = p.as_chunks_mut::<LANES>();
-        let (g, g_rest) = g.as_chunks_mut::<LANES>();
-        let slots = slots.map(|slot| slot.as_chunks_mut::<LANES>());
-        for (i, (p, g)) in p.iter_mut().zip(g).enumerate() {
-            vector_by_vector();
-            // Values in, values out: nothing here can alias, so the loop needs no checks to vectorise.
-            let (old, gradient) = (*p, *g);
-            let old_slots: [[T; LANES]; S] = std::array::from_fn(|s| slots[s].0[i]);
-            let mut new_slots = old_slots;
-            for lane in 0..LANES {
-                let each = std::array::from_fn(|s| old_slots[s][lane]);
-                let (value, each) = rule(old[lane], gradient[lane], each);
-                p[lane] = value;
-                for s in 0..S {
-                    new_slots[s][lane] = each[s];
-                }
-            }
-            *g = old;
-            for s in 0..S {
-                slots[s].0[i] = new_slots[s];
-            }
-        }
-        for (i, (p, g)) in p_rest.iter_mut().zip(g_rest).enumerate() {
-            let (value, each) = rule(*p, *g, std::array::from_fn(|s| slots[s].1[i]));
-            *g = std::mem::replace(p, value);
-            for s in 0..S {
-                slots[s].1[i] = each[s];
-            }
+        update_each(self.p, self.g, self.slots, self.rule);
+    }
+}
+
+/// Arguments of their own tell the compiler that `p` and `g` overlap with nothing, and the slices of one length
+/// that no bound needs a check: the loop vectorises.
+#[inline(always)]
+fn update_each<T: Real, const S: usize>(
+    p: &mut [T],
+    g: &mut [T],
+    slots: [&mut [T]; S],
+    rule: impl Fn(T, T, [T; S]) -> (T, [T; S]),
+) {
+    let len = p.len();
+    let g = &mut g[..len];
+    let slots = slots.map(|slot| &mut slot[..len]);
+    for i in 0..len {
+        let old = p[i];
+        let (new, each) = rule(old, g[i], std::array::from_fn(|s| slots[s][i]));
+        (p[i], g[i]) = (new, old);
+        for s in 0..S {
+            slots[s][i] = each[s];
         }
     }
 }
