@@ -58,9 +58,13 @@ impl<T: Real> Data<T> {
             BinaryCrossEntropy { .. } => values.iter_mut().for_each(|t| *t = t.abs()),
             _ => {
                 for p in values.chunks_mut(outputs) {
-                    p.iter_mut().for_each(|p| *p = p.max(0.0) + 1e-3);
+                    for p in p.iter_mut() {
+                        *p = p.max(0.0) + 1e-3;
+                    }
                     let sum: f64 = p.iter().sum();
-                    p.iter_mut().for_each(|p| *p /= sum);
+                    for p in p {
+                        *p /= sum;
+                    }
                 }
             }
         }

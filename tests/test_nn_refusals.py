@@ -145,7 +145,7 @@ BAD_FITS = [
     ({"validation_data": (X[:0], LABELS[:0])}, ValueError, "validation data: .* at least one row"),
     ({"x": X[:0], "t": LABELS[:0]}, ValueError, "at least one row"),
     ({"x": X[:3]}, ValueError, rf"{SHAPE} \(3,\) and be integers, or \(3, 2\) for {CE}, got \(6,\)"),
-    ({"validation_data": 5}, TypeError, r"validation_data must be \(x, t\) or \(x, t, sample_weight\), got int"),
+    ({"validation_data": 5}, TypeError, r"must be \(x, t\) or \(x, t, sample_weight\), got int"),
     ({"validation_data": (X,)}, TypeError, r"validation_data must be \(x, t\) or .*, got tuple"),
     ({"validation_data": (X, LABELS, None, X)}, TypeError, r"validation_data must be \(x, t\) or"),
     ({"validation_data": (X[:, :2], LABELS)}, ValueError, r"validation x has shape \(6, 2\)"),

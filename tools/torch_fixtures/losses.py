@@ -1,13 +1,13 @@
 """Writes tests/vectors/losses_torch.json: losses and gradients of PyTorch in float64.
 
-    python tools/torch_fixtures/losses.py
+python tools/torch_fixtures/losses.py
 """
 
 import json
 from pathlib import Path
 
 import torch
-from torch.nn import functional as F
+from torch.nn import functional
 
 VECTORS = Path(__file__).parents[2] / "tests/vectors/losses_torch.json"
 
@@ -47,17 +47,17 @@ def main():
         probabilities /= probabilities.sum(dim=1, keepdim=True)
         for weights in (None, torch.arange(rows, dtype=x.dtype) + 0.5):
             for loss, function in [
-                ("mse", lambda x, t: F.mse_loss(x, t, reduction="none")),
-                ("mae", lambda x, t: F.l1_loss(x, t, reduction="none")),
-                ("huber", lambda x, t: F.huber_loss(x, t, reduction="none")),
-                ("huber(0.25)", lambda x, t: F.huber_loss(x, t, reduction="none", delta=0.25)),
+                ("mse", lambda x, t: functional.mse_loss(x, t, reduction="none")),
+                ("mae", lambda x, t: functional.l1_loss(x, t, reduction="none")),
+                ("huber", lambda x, t: functional.huber_loss(x, t, reduction="none")),
+                ("huber(0.25)", lambda x, t: functional.huber_loss(x, t, reduction="none", delta=0.25)),
             ]:
                 cases.append(case(loss, function, x, numbers, weights))
             for e in (0.0, 0.1, 0.75):
                 cases.append(
                     case(
                         f"binary_cross_entropy({e})",
-                        lambda x, t, e=e: F.binary_cross_entropy_with_logits(
+                        lambda x, t, e=e: functional.binary_cross_entropy_with_logits(
                             x, (1 - e) * t + e / 2, reduction="none"
                         ),
                         x,
@@ -66,15 +66,11 @@ def main():
                     )
                 )
                 for t in (labels, probabilities):
-                    cases.append(
-                        case(
-                            f"softmax_cross_entropy({e})",
-                            lambda x, t, e=e: F.cross_entropy(x, t, reduction="none", label_smoothing=e),
-                            x,
-                            t,
-                            weights,
-                        )
-                    )
+
+                    def smoothed(x, t, e=e):
+                        return functional.cross_entropy(x, t, reduction="none", label_smoothing=e)
+
+                    cases.append(case(f"softmax_cross_entropy({e})", smoothed, x, t, weights))
     lines = ",\n".join(json.dumps(entry) for entry in cases)
     VECTORS.write_text(f'{{"torch": "{torch.__version__}", "cases": [\n{lines}\n]}}\n')
 

@@ -5,6 +5,7 @@
 //! `f64` in a fixed order.
 
 mod kernel;
+mod softmax;
 mod target;
 
 use std::fmt;
