@@ -1,5 +1,6 @@
 //! The thread pool: what holds when several calls want it at once. What Python does to it is in `test_threads.py`.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Barrier, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -62,6 +63,62 @@ fn a_panic_comes_out_and_leaves_the_pool_whole() {
         assert!(panicked.join().is_err());
         let all = Barrier::new(threads);
         for_each(threads, 0..threads, NEVER, |_| _ = all.wait()).unwrap();
+    }
+}
+
+/// Regions so short that most workers come too late, one after another and from several callers at once: every item
+/// is done once, by someone, before the region ends.
+#[test]
+fn many_tiny_regions_from_several_threads() {
+    const REGIONS: usize = 20_000;
+    let _alone = the_pool();
+    let (ended, all_ended) = channel();
+    for caller in 0..4 {
+        let ended = ended.clone();
+        thread::spawn(move || {
+            for region in 0..REGIONS {
+                // on this stack: who came after the end of the region would write to something else
+                let (sum, calls) = (AtomicUsize::new(0), AtomicUsize::new(0));
+                let items = [region, caller, 7];
+                for_each(1 + (caller + region) % THREADS, items.iter(), NEVER, |item| {
+                    sum.fetch_add(*item, Ordering::Relaxed);
+                    calls.fetch_add(1, Ordering::Relaxed);
+                })
+                .unwrap();
+                assert_eq!(calls.into_inner(), 3, "caller {caller}, region {region}");
+                assert_eq!(
+                    sum.into_inner(),
+                    region + caller + 7,
+                    "caller {caller}, region {region}"
+                );
+            }
+            ended.send(()).unwrap();
+        });
+    }
+    drop(ended);
+    for _ in 0..4 {
+        all_ended.recv_timeout(FOREVER).expect("a caller failed, or waits for ever");
+    }
+}
+
+/// The same from one caller that has the pool for itself, with workers awake, going to sleep and asleep.
+#[test]
+fn regions_wait_for_their_workers() {
+    let _alone = the_pool();
+    for pause in [0, 1, 20, 50, 100, 200, 2000] {
+        for _ in 0..200_000 / (pause + 100) {
+            let all = Barrier::new(THREADS);
+            let done = AtomicUsize::new(0);
+            // nobody gets past the barrier before every worker has come, and all then still have something to do
+            for_each(THREADS, 0..THREADS, NEVER, |_| {
+                all.wait();
+                thread::yield_now();
+                done.fetch_add(1, Ordering::Relaxed);
+            })
+            .unwrap();
+            assert_eq!(done.into_inner(), THREADS);
+            thread::sleep(Duration::from_micros(pause));
+        }
     }
 }
 

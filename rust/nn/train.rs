@@ -60,7 +60,7 @@ pub struct FitConfig {
 pub struct EpochStats {
     /// From 0.
     pub epoch: usize,
-    /// Mean over the samples seen in the epoch, each as of its own step.
+    /// Mean over the samples seen in the epoch, each as of its own step; NaN when all steps were left out.
     pub loss: f64,
     /// Share of right decisions, likewise.
     pub accuracy: Option<f64>,
@@ -70,7 +70,7 @@ pub struct EpochStats {
     pub gradient_norm: f64,
     /// Wall time, validation included.
     pub seconds: f64,
-    /// Steps left out because a number was not finite.
+    /// Steps left out, or taken back after the last one, because a number was not finite.
     pub skipped: usize,
     /// The first number that was not finite; it ended the fit unless such steps are left out.
     pub divergence: Option<Divergence>,
@@ -105,7 +105,7 @@ pub enum Nonfinite {
     Output,
     /// The loss of finite outputs.
     Loss,
-    /// The gradients of a layer's parameters.
+    /// The gradients of a layer's parameters, or the sum of their squares in `f64`.
     Gradient,
     /// A layer's parameters, as the optimizer would have them.
     Parameters,
@@ -281,9 +281,14 @@ impl<T: Real> Trainer<'_, '_, T> {
         }
         // An update that itself overflowed would only show in the next loss, and this may be the last.
         if divergence.is_none() || skip_nonfinite {
-            divergence = divergence.or(self.check_parameters(epoch));
+            let spoilt = self.check_parameters(epoch);
+            skipped += usize::from(skip_nonfinite && spoilt.is_some());
+            divergence = divergence.or(spoilt);
         }
-        let Evaluation { loss: mean, correct } = loss.mean(sums, normalizer);
+        let Evaluation { loss: mut mean, correct } = loss.mean(sums, normalizer);
+        if normalizer == 0.0 {
+            mean = f64::NAN; // every step was left out
+        }
         let accuracy = |correct: Option<usize>, rows| {
             correct.map(|correct| correct as f64 / loss.decisions(rows, outputs) as f64)
         };
