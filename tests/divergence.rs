@@ -98,7 +98,7 @@ fn by_hand<T: Real>(
 #[test]
 fn a_diverging_fit_says_where_and_keeps_the_last_good_parameters() {
     const ROWS: usize = 6;
-    fn check<T: Real>(exponents: impl Iterator<Item = i32> + Clone) -> HashSet<(String, usize)> {
+    fn check<T: Real>(exponents: &[i32]) -> HashSet<(String, usize)> {
         // Small inputs have small gradients in the first layer: then it is another one that overflows.
         let networks: [(&[usize], &[Activation], f64); 5] = [
             (&[2, 1], &[Linear], 1.0),
@@ -114,7 +114,7 @@ fn a_diverging_fit_says_where_and_keeps_the_last_good_parameters() {
             let data = Dataset { x: &x, targets: Targets::values(&t), rows: ROWS };
             let bias = vec![scale == 1.0; sizes.len() - 1];
             let start = network::<T>(sizes, activations, &bias, i as u64);
-            for lr in exponents.clone().map(|e| 10.0_f64.powi(e)) {
+            for lr in exponents.iter().map(|e| 10.0_f64.powi(*e)) {
                 let momentum =
                     Optimizer::Sgd { lr, momentum: 0.9, nesterov: false, weight_decay: 0.0 };
                 for optimizer in [Optimizer::sgd(lr), momentum, Optimizer::adam(lr)] {
@@ -152,7 +152,7 @@ fn a_diverging_fit_says_where_and_keeps_the_last_good_parameters() {
         }
         seen
     }
-    let narrow = check::<f32>(-2..=38);
+    let narrow = check::<f32>(&(-2..=38).collect::<Vec<_>>());
     for (what, step) in [
         ("Output Some(0)", 1),
         ("Output Some(1)", 1),
@@ -166,7 +166,7 @@ fn a_diverging_fit_says_where_and_keeps_the_last_good_parameters() {
         assert!(narrow.contains(&(what.to_owned(), step)), "{what} {step} not in {narrow:?}");
     }
     // Squares of outputs up to 1e150 are summed in f64: past that, the loss of finite outputs overflows.
-    let wide = check::<f64>((-2..150).step_by(4).chain((155..=300).step_by(5)));
+    let wide = check::<f64>(&(-2..=300).step_by(4).collect::<Vec<_>>());
     for (what, step) in [("Loss None", 1), ("Loss None", 2)] {
         assert!(wide.contains(&(what.to_owned(), step)), "{what} {step} not in {wide:?}");
     }

@@ -66,7 +66,10 @@ FUNCTIONS = {
 }
 
 # Where a slope jumps, or bends: no finite difference across.
-KINKS = np.array([-1.0, 0.0, 1.0])
+KINKS = {
+    **dict.fromkeys(["relu", "leaky_relu", "elu", "selu", "softsign"], [0.0]),
+    "hard_tanh": [-1.0, 1.0],
+}
 
 
 def as_rows(t, outputs):

@@ -443,7 +443,8 @@ def test_cost_curves_take_histories_and_axes(results):
 
 
 def test_a_training_without_a_finite_loss_is_a_cross_alone(results):
-    history = type(results["he_normal"].history)([{"loss": np.nan, "diverged": True}])
+    divergence = ic.Divergence(0, 0, 1, "output", "the output of layers.1 became infinite or NaN")
+    history = type(results["he_normal"].history)([{"loss": np.nan, "divergence": divergence}])
     ax = plot.cost_curves({"lost": history})
     ax.figure.canvas.draw()
     assert [line.get_marker() for line in ax.lines][-1] == "X"

@@ -204,13 +204,15 @@ def test_a_diverging_fit_stops_with_finite_parameters(activation, dtype):
     net = ic.MLP([3, 8, 1], activation=activation, seed=1, dtype=dtype)
     net.set_parameters({"layers.0.weight": np.abs(net.parameters()["layers.0.weight"])})
     rows = []
-    history = net.fit(
-        np.abs(X), T, loss="mse", optimizer=ic.SGD(1e3), batch_size=20, epochs=500,
-        callbacks=[rows.append],
-    )  # fmt: skip
+    with pytest.warns(RuntimeWarning, match="became infinite or NaN in step .* the fit ended with") as caught:
+        history = net.fit(
+            np.abs(X), T, loss="mse", optimizer=ic.SGD(1e3), batch_size=20, epochs=500,
+            callbacks=[rows.append],
+        )  # fmt: skip
+    assert caught[0].filename == __file__
     assert history.diverged
     assert 1 < len(history.epochs) < 500
-    assert [row["diverged"] for row in rows] == [False] * (len(rows) - 1) + [True]
+    assert [row["divergence"] for row in rows] == [None] * (len(rows) - 1) + [history.divergence]
     last = history.epochs[-1]
     assert not np.isfinite([last["loss"], last["gradient_norm"]]).all()
     assert all(np.isfinite(p).all() for p in net.parameters().values())

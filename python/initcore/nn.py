@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import numpy as np
@@ -18,7 +19,7 @@ from .training import Callback, Divergence, EarlyStopping, History, Watch
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from ._core import Initializer
     from .training import Samples
@@ -34,13 +35,22 @@ def _expect(value: object, kind: Any, what: str) -> None:
         raise TypeError(msg)
 
 
-def _per_layer(value: T | Sequence[T], single: type[T], count: int, what: str) -> list[T]:
+def _one_or_several(value: T | Iterable[T], kind: type[T], what: str) -> T | tuple[T, ...]:
+    """Give `value` if it is of that kind, else the tuple of those that it lists."""
+    if isinstance(value, kind):
+        return value
+    if isinstance(value, Iterable):
+        values = tuple(value)
+        if all(isinstance(entry, kind) for entry in values):
+            return values
+        value = values
+    msg = f"{what} must be a {kind.__name__} or a sequence of them, got {value!r}"
+    raise TypeError(msg)
+
+
+def _per_layer(value: T | tuple[T, ...], count: int, what: str) -> list[T]:
     """Give one of `value` for each of `count` layers: the same for all, or as listed."""
-    values: list[Any] = [value] * count if isinstance(value, single) else list(value)  # type: ignore[arg-type]
-    for entry in values:
-        if not isinstance(entry, single):
-            msg = f"{what} must be a {single.__name__} or a sequence of them, got {entry!r}"
-            raise TypeError(msg)
+    values = list(value) if isinstance(value, tuple) else [value] * count
     if len(values) != count:
         msg = f"{what} has {len(values)} entries, expected {count}, one for each layer it is for"
         raise ValueError(msg)
@@ -95,10 +105,10 @@ class MLP:
         dtype: npt.DTypeLike | None = None,
     ) -> None:
         self.sizes = tuple(integer(n, "each of sizes", 1) for n in sizes)
-        self.activation = activation if isinstance(activation, str) else tuple(activation)
+        self.activation = _one_or_several(activation, str, "activation")
         self.output_activation = output_activation
         self.init = get(init)
-        self.bias = bias if isinstance(bias, bool) else tuple(bias)
+        self.bias = _one_or_several(bias, bool, "bias")
         self.dtype = np.dtype(np.float32 if dtype is None else dtype)
         self._core = self._new_core()
         if seed is None:
@@ -114,8 +124,8 @@ class MLP:
     def _new_core(self) -> _core.Mlp:
         """Make the Rust object, with all parameters zero."""
         depth = max(len(self.sizes) - 1, 0)
-        hidden = _per_layer(self.activation, str, max(depth - 1, 0), "activation")
-        bias = _per_layer(self.bias, bool, depth, "bias")
+        hidden = _per_layer(self.activation, max(depth - 1, 0), "activation")
+        bias = _per_layer(self.bias, depth, "bias")
         _expect(self.output_activation, str, "output_activation")
         return _core.Mlp(list(self.sizes), [*hidden, self.output_activation][:depth], bias, self.dtype)
 
