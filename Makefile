@@ -14,7 +14,7 @@ IN_VENV := PATH="$(CURDIR)/$(BIN):$$PATH"
 SOURCES    := pyproject.toml Cargo.toml Cargo.lock $(shell find rust -name '*.rs')
 RUST_MINOR := $(shell sed -n 's/^rust-version = "1\.\([0-9]*\).*/\1/p' Cargo.toml)
 
-.PHONY: help demo test test-isas prove check bench bench-sampling battery docs wheel clean
+.PHONY: help demo test test-isas prove check bench bench-sampling bench-dense bench-gemm battery docs wheel clean
 .PHONY: has-rust has-python has-batteries
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -45,6 +45,7 @@ prove: | has-rust  ## Try all 2^32 words on every float32 map; the results go to
 
 check: $(VENV)/with-dev  ## Format, lints, types and stubs; warnings are errors
 	cargo fmt --check
+	cargo fmt --check --manifest-path benches/gemm/Cargo.toml
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy --all-targets --features python -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --document-private-items
@@ -60,6 +61,14 @@ bench: $(VENV)/with-bench  ## Run the Rust and the Python benchmarks
 # Peers are measured where they are installed: .venv/bin/pip install -e '.[bench,peers]' (gigabytes).
 bench-sampling: $(VENV)/with-bench  ## Measure sampling beside the peers; writes docs/benchmarks-sampling.md
 	$(BIN)/python benches/sampling_table.py
+
+bench-dense: $(VENV)/with-bench  ## Measure the dense core beside the peers; writes docs/benchmarks-dense.md
+	$(BIN)/python benches/dense_table.py
+
+# A program of its own, so that the package does not depend on what it was not built with.
+bench-gemm: | has-rust  ## Measure the crates that multiply matrices; writes docs/benchmarks-gemm.md
+	cargo build --release --locked --manifest-path benches/gemm/Cargo.toml
+	cargo run --release --locked --quiet --manifest-path benches/gemm/Cargo.toml docs/benchmarks-gemm.md
 
 # BATTERY=--full takes hours; BATTERY='--jobs 1' leaves the other processors alone.
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -83,7 +92,7 @@ wheel: $(VENV)/maturin  ## Build a portable wheel in dist/ and check it in a cle
 	$(BIN)/python tools/check_wheel.py dist/*.whl
 
 clean:  ## Remove everything that was built, .venv too
-	rm -rf $(VENV) dist demo target docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(VENV) dist demo target benches/gemm/target docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
 	find python tests benches \( -name __pycache__ -o -name '_core.*.so' \) -prune -exec rm -rf {} +
 
 # Stamp: the extension, built with optimisations, and the package with its extra of that name.

@@ -8,18 +8,10 @@ import matplotlib as mpl
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from sampling_report import INTEL_PATH, Measurement, plural
+from peers import COLORS, PLOT_STYLE, plural
+from sampling_report import INTEL_PATH, Filling
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart; the labels say the same in words.
-COLORS = {
-    "initcore": "#0072B2",
-    "PyTorch": "#D55E00",
-    "NumPy": "#E69F00",
-    "JAX": "#CC79A7",
-    "oneMKL": "#999999",
-    INTEL_PATH: "#009E73",
-}
-STYLE = {"font.size": 7, "axes.titlesize": 8, "axes.spines.top": False, "axes.spines.right": False}
+PALETTE = COLORS | {INTEL_PATH: "#009E73"}
 
 
 @dataclass(frozen=True)
@@ -27,15 +19,15 @@ class Panel:
     """One piece of work, the fastest first; `fill` is the rate of writing a constant, where it compares."""
 
     title: str
-    cases: Sequence[Measurement]
-    label: Callable[[Measurement], str]
+    cases: Sequence[Filling]
+    label: Callable[[Filling], str]
     fill: float | None = None
 
     def draw(self, ax: Axes) -> None:
         """Draw the bars, with their lengths in figures."""
         in_time = self.cases[0].is_small
-        lengths = [1e6 * m.best if in_time else m.values / m.best / 1e6 for m in self.cases]
-        ax.barh(range(len(lengths)), lengths, color=[COLORS[m.library] for m in self.cases], height=0.78)
+        lengths = [1e6 * m.best if in_time else m.units / m.best / 1e6 for m in self.cases]
+        ax.barh(range(len(lengths)), lengths, color=[PALETTE[m.library] for m in self.cases], height=0.78)
         for i, length in enumerate(lengths):
             shown = f"{length:.1f}" if in_time else f"{length:,.0f}"
             paper = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
@@ -53,33 +45,33 @@ class Panel:
         ax.tick_params(axis="y", length=0)
 
 
-def draw(measurements: Sequence[Measurement], threads: int, facts: Mapping[str, str], path: Path) -> None:
+def draw(measurements: Sequence[Filling], threads: int, facts: Mapping[str, str], path: Path) -> None:
     """Draw the figure and write it."""
     mpl.use("Agg")
 
-    def cases(work: str, keep: Callable[[Measurement], bool]) -> list[Measurement]:
-        found: dict[tuple[str, str], Measurement] = {}
+    def cases(work: str, keep: Callable[[Filling], bool]) -> list[Filling]:
+        found: dict[tuple[str, str], Filling] = {}
         for m in sorted(measurements, key=lambda m: m.best):
             if m.work == work and keep(m):
                 found.setdefault((m.library, m.method), m)
         return list(found.values())
 
-    def together(m: Measurement) -> bool:
+    def together(m: Filling) -> bool:
         return m.threads == threads if m.library == "initcore" else not m.library.startswith("oneMKL")
 
-    def alone(m: Measurement) -> bool:
+    def alone(m: Filling) -> bool:
         return m.threads == 1 if m.library == "initcore" else m.method.startswith("Philox4x32x10")
 
     def fill(most: int) -> float:
         return max(
-            m.values / m.best / 1e6
+            m.units / m.best / 1e6
             for m in measurements
             if m.work.startswith("constant") and m.threads <= most
         )
 
     both = plural(threads)
     by_dtype = [m for m in measurements if m.library == "initcore" and m.work.split()[0] == "normal"]
-    by_dtype = sorted((m for m in by_dtype if "cache" not in m.work), key=lambda m: m.best / m.values)
+    by_dtype = sorted((m for m in by_dtype if "cache" not in m.work), key=lambda m: m.best / m.units)
     columns = (
         (
             Panel(f"normal, {both}", cases("normal float32", together), name, fill(threads)),
@@ -102,7 +94,7 @@ def draw(measurements: Sequence[Measurement], threads: int, facts: Mapping[str, 
         ),
     )
     tallest = max(sum(len(panel.cases) + 4 for panel in column) for column in columns)
-    with plt.rc_context(STYLE):
+    with plt.rc_context(PLOT_STYLE):
         figure = plt.figure(
             figsize=(7.2, 0.4 + 0.15 * tallest), layout="constrained"
         )  # inches: a page is as wide
@@ -116,7 +108,7 @@ def draw(measurements: Sequence[Measurement], threads: int, facts: Mapping[str, 
         plt.close(figure)
 
 
-def name(m: Measurement) -> str:
+def name(m: Filling) -> str:
     """Name a bar."""
     library, _, variant = m.library.partition(", ")
     method = m.method.removeprefix("Philox4x32x10, ")

@@ -1,67 +1,30 @@
 """What ``sampling_table.py`` measured, compared with the peers, as Markdown."""
 
-import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+
+from peers import Measurement, Row, comparison_table, digits, facts_list, plural, table
 
 INTEL_PATH = "oneMKL, Intel path"
 
 
-@dataclass
-class Measurement:
-    """The times of one case, seconds per call."""
-
-    library: str
-    work: str  # distribution and dtype or shape
-    method: str
-    threads: int | None  # None: as many as the library likes
-    values: int  # of one call
-    number: int  # calls that each time is the mean of
-    times: list[float] = field(default_factory=list)  # one a round
-
-    @property
-    def best(self) -> float:
-        """The least time."""
-        return min(self.times)
-
-    @property
-    def median(self) -> float:
-        """The middle time."""
-        return statistics.median(self.times)
-
-    @property
-    def name(self) -> str:
-        """What was called."""
-        threads = "" if self.threads is None else f", {plural(self.threads)}"
-        return f"{self.library}: {self.method}{threads}"
+class Filling(Measurement):
+    """The times of filling an array; the units are values."""
 
     @property
     def is_small(self) -> bool:
         """Whether the time of a call says more than values per second."""
-        return self.values <= 1 << 20
+        return self.units <= 1 << 20
 
     def figure(self, seconds: float) -> str:
         """Write a time as what matters: million values per second, or microseconds of a small call."""
-        return f"{1e6 * seconds:.1f} µs" if self.is_small else f"{self.values / seconds / 1e6:.0f} M/s"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One comparison; `met` is None where there is no bar."""
-
-    work: str
-    ours: str
-    peer: str
-    theirs: str
-    ratio: str = ""
-    bar: str = ""
-    met: bool | None = None
+        return f"{1e6 * seconds:.1f} µs" if self.is_small else f"{self.units / seconds / 1e6:.0f} M/s"
 
 
 class Comparison:
     """The rows of the table, with their bars; ratios are those of the best times."""
 
-    def __init__(self, measurements: Sequence[Measurement], threads: int, memory: Mapping[int, int]) -> None:
+    def __init__(self, measurements: Sequence[Filling], threads: int, memory: Mapping[int, int]) -> None:
         """Compare everything; `memory` has the extra bytes by number of values."""
         self.measurements = measurements
         self.threads = threads
@@ -77,9 +40,7 @@ class Comparison:
             title = f"extra memory, normal float32, {power(size)} values, {plural(threads)}"
             self.rows.append(Row(title, f"{extra / 2**20:.2f} MiB", "", "", "", "≤ 2 MiB", extra <= 2 << 20))
 
-    def find(
-        self, library: str, work: str, method: str = "", threads: int | None = None
-    ) -> Measurement | None:
+    def find(self, library: str, work: str, method: str = "", threads: int | None = None) -> Filling | None:
         """Return the fastest that was measured; None threads: whatever number is best."""
         found = (
             m
@@ -90,7 +51,7 @@ class Comparison:
         )
         return min(found, key=lambda m: m.best, default=None)
 
-    def ours(self, work: str, threads: int | None = None) -> Measurement | None:
+    def ours(self, work: str, threads: int | None = None) -> Filling | None:
         """Return what was measured of initcore."""
         return self.find("initcore", work, threads=threads)
 
@@ -135,8 +96,8 @@ class Comparison:
     def compare(
         self,
         title: str,
-        ours: Measurement,
-        theirs: Measurement | None,
+        ours: Filling,
+        theirs: Filling | None,
         bar: float | None,
         *,
         absent: str = "",
@@ -146,8 +107,8 @@ class Comparison:
         if theirs is None:
             self.rows.append(Row(title, shown, absent, "not installed", "", f"≥ {bar:g}×" if bar else ""))
             return
-        best = theirs.best / theirs.values / (ours.best / ours.values)
-        median = theirs.median / theirs.values / (ours.median / ours.values)
+        best = theirs.best / theirs.units / (ours.best / ours.units)
+        median = theirs.median / theirs.units / (ours.median / ours.units)
         ratio = f"{digits(best)}× ({digits(median)}×)"
         row = Row(title, shown, theirs.name, theirs.figure(theirs.best), ratio)
         self.rows.append(replace(row, bar=f"≥ {bar:g}×", met=round(best, 2) >= bar) if bar else row)
@@ -168,7 +129,7 @@ class Comparison:
     def shard(self) -> None:
         """Columns through `index`, against their share of the time of the whole."""
         shard, whole = self.ours("he_normal shard"), self.ours("he_normal whole")
-        share = shard.values / whole.values
+        share = shard.units / whole.units
         best, median = shard.best / (share * whole.best), shard.median / (share * whole.median)
         figures = shard.figure(shard.best), "its share of the whole", shard.figure(share * whole.best)
         title = "he_normal (4096, 4096), 64 columns, 1 thread"
@@ -184,7 +145,7 @@ class Comparison:
             bandwidth = one.best / (self.ours("constant float32").best * (2 if "float64" in work else 1))
             if bandwidth < possible:
                 possible, limited = bandwidth, f" (plain fill allows {bandwidth:.2f}×)"
-        title = f"{work}, {power(one.values)} values, 1 → {plural(self.threads)}"
+        title = f"{work}, {power(one.units)} values, 1 → {plural(self.threads)}"
         figures = many.figure(many.best), one.name, one.figure(one.best), f"{best:.2f}× ({median:.2f}×)"
         bar = round(0.9 * possible, 2)
         self.rows.append(Row(title, *figures, f"≥ {bar:.2f}×{limited}", round(best, 2) >= bar))
@@ -217,46 +178,19 @@ On CPUs of other makers oneMKL takes its baseline code, whatever instructions th
 runs on Intel's CPUs with these instructions. The bars are for these rows.
 """
 
-MISSING_NOTE = """\
-Some peers are not installed: `pip install -e '.[bench,peers]'` gets them (in `.venv`, if make is used).
-"""
 
-
-def markdown(rows: Sequence[Row], measurements: Sequence[Measurement], facts: Mapping[str, str]) -> str:
+def markdown(rows: Sequence[Row], measurements: Sequence[Filling], facts: Mapping[str, str]) -> str:
     """Write the page."""
-    parts = [INTRODUCTION, "\n".join(f"- {name}: {what}" for name, what in facts.items()) + "\n"]
+    parts = [INTRODUCTION, facts_list(facts)]
     if INTEL_PATH in facts:
         parts.append(INTEL_PATH_NOTE)
-    if any("not installed" in what for what in facts.values()):
-        parts.append(MISSING_NOTE)
-    parts.append("## Comparison\n")
-    verdicts = {None: "", True: "met", False: "**not met**"}
-    cells = [(r.work, r.ours, r.peer, r.theirs, r.ratio, r.bar, verdicts[r.met]) for r in rows]
-    parts.append(table(("work", "initcore", "against", "its figure", "ratio", "bar", ""), cells))
-    parts.append("## Everything measured\n")
+    parts += ["## Comparison\n", comparison_table(rows), "## Everything measured\n"]
     cells = [
         (m.work, m.name, m.figure(m.best), m.figure(m.median), f"{1e3 * m.best:.4g}", f"{1e3 * m.median:.4g}")
-        for m in sorted(measurements, key=lambda m: (m.work, m.best / m.values))
+        for m in sorted(measurements, key=lambda m: (m.work, m.best / m.units))
     ]
     parts.append(table(("work", "by", "best", "median", "best, ms", "median, ms"), cells))
     return "\n".join(parts)
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Write a Markdown table that is also readable as it stands."""
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-    lines = [head, ["-" * width for width in widths], *rows]
-    return "".join(f"| {' | '.join(map(str.ljust, line, widths))} |\n" for line in lines)
-
-
-def digits(ratio: float) -> str:
-    """Write three digits."""
-    return f"{ratio:.2f}" if ratio < 10 else f"{ratio:.1f}"
-
-
-def plural(threads: int) -> str:
-    """Write a number of threads."""
-    return f"{threads} thread" if threads == 1 else f"{threads} threads"
 
 
 def power(size: int) -> str:

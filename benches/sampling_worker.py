@@ -1,28 +1,23 @@
 """One library in a process of its own, measured on request: ``sampling_table.py`` starts one per library.
 
-Thread pools of several libraries in one process disturb each other, so each library lives alone and works
-only when asked. The worker says in one line of JSON what it can do, then answers each case number, one per
-line, with the seconds that one call took. Every case is warmed up first, and its values are checked against
-the mean and the standard deviation they should have: what does not do the work is not measured.
+Every case is warmed up first, and its values are checked against the mean and the standard deviation they
+should have: what does not do the work is not measured.
 """
 
 import contextlib
 import ctypes
-import io
-import json
 import math
 import os
 import sys
-import timeit
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 
-MEASUREMENT = 0.02  # seconds; quicker calls are repeated for as long
+import peers
+
 IN_CACHE = 1 << 22  # values of float32 that stay in a last-level cache
 SMALL, LARGE = (64, 64), (4096, 4096)
 SHARD = np.s_[:, 128:192]
@@ -35,25 +30,12 @@ EXPECTED = {  # distribution: mean, standard deviation
 }
 
 
-@dataclass(frozen=True)
-class Case:
-    """A call to measure; it returns what it made."""
+class Case(peers.Case):
+    """A call to measure; it returns what it made. Its work is the distribution and the dtype or shape."""
 
-    work: str  # distribution and dtype or shape: equal for all libraries
-    method: str
-    call: Callable[[], object]
-    threads: int | None = 1  # None: as many as the library likes
-    before: Callable[[], object] = lambda: None
-
-    def seconds(self, number: int) -> float:
-        """Return the seconds of one call, the mean of `number`."""
-        self.before()
-        return timeit.timeit(self.call, number=number) / number
-
-    def warm_up(self) -> dict[str, object]:
-        """Call until it is warm, check the values and return what a report needs to know."""
-        self.before()
-        values = np.asarray(self.call())
+    def check(self, result: object) -> int:
+        """Check mean and standard deviation; return the number of values."""
+        values = np.asarray(result)
         mean, std = EXPECTED[self.work.split()[0]]
         if self.work.startswith("he_normal"):
             std *= math.sqrt(2 / (SMALL if "64, 64" in self.work else LARGE)[0])
@@ -64,11 +46,7 @@ class Case:
                 f"{self.work}, {self.method}: mean {sample.mean():.4g} and standard deviation "
                 f"{sample.std():.4g}, expected {mean:.4g} and {std:.4g}"
             )
-        number = max(1, round(MEASUREMENT / self.seconds(1)))
-        if number > 1:  # not so cold any more
-            number = max(1, round(MEASUREMENT / self.seconds(number)))
-        shown = {"work": self.work, "method": self.method, "threads": self.threads}
-        return shown | {"values": values.size, "number": number}
+        return values.size
 
 
 def buffer(size: int, dtype: object) -> np.ndarray:
@@ -79,10 +57,7 @@ def buffer(size: int, dtype: object) -> np.ndarray:
 def initcore(size: int, threads: int) -> Iterator[Case | str]:
     import initcore as ic
 
-    config = io.StringIO()
-    with contextlib.redirect_stdout(config):
-        ic.show_config()
-    yield ", ".join(" ".join(line.split()) for line in config.getvalue().splitlines())
+    yield peers.describe_initcore()
     memory = buffer(size, np.float64)
     float32 = memory.view(np.float32)[:size]
     for count in sorted({1, threads}):
@@ -96,7 +71,8 @@ def initcore(size: int, threads: int) -> Iterator[Case | str]:
             partial(ic.constant, size, 1.0, out=float32, num_threads=count),
             count,
         )
-        cached = partial(ic.normal, IN_CACHE, out=float32[:IN_CACHE], **common)
+        few = min(IN_CACHE, size)
+        cached = partial(ic.normal, few, out=float32[:few], **common)
         yield Case("normal float32 in cache", "normal", cached, count)
         wide = partial(ic.normal, size, dtype=np.float64, out=memory, **common)
         yield Case("normal float64", "normal", wide, count)
@@ -222,43 +198,13 @@ def onemkl(size: int, threads: int) -> Iterator[Case | str]:  # noqa: ARG001
 LIBRARIES = {"initcore": initcore, "PyTorch": pytorch, "NumPy": numpy, "JAX": jax, "oneMKL": onemkl}
 
 
-def serve(library: str, size: int, threads: int) -> None:
-    """Say what there is to measure, then measure what is asked for."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever else a library prints
-    cases, shown, description = [], [], ""
-    try:
-        for case in LIBRARIES[library](size, threads):
-            if isinstance(case, str):
-                description = case
-                continue
-            try:
-                shown.append(case.warm_up())
-                cases.append(case)
-            except TypeError as error:  # a dtype that is not there
-                print(f"{library}: {case.work} is not available: {error}")
-    except ImportError as error:
-        description = f"not installed ({error})"
-    print(json.dumps({"description": description, "cases": shown}), file=answers, flush=True)
-    for line in sys.stdin:
-        number = int(line)
-        print(json.dumps(cases[number].seconds(shown[number]["number"])), file=answers, flush=True)
-
-
 def extra_memory(size: int, threads: int) -> None:
     """Print by how many bytes the peak of the resident memory grows while a given array is filled (Linux)."""
     import initcore as ic
 
-    def kilobytes(field: str) -> int:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith(field))
-
     out = buffer(size, np.float32)
     ic.normal(16, seed=0)  # the code itself is read into memory at its first use
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew, from here
-    before = kilobytes("VmRSS:")
-    ic.normal(size, seed=0, out=out, num_threads=threads)
-    print((kilobytes("VmHWM:") - before) * 1024)
+    print(peers.peak_growth(partial(ic.normal, size, seed=0, out=out, num_threads=threads)))
 
 
 if __name__ == "__main__":
@@ -266,4 +212,4 @@ if __name__ == "__main__":
     if what == "memory":
         extra_memory(size, threads)
     else:
-        serve(what, size, threads)
+        peers.serve(what, partial(LIBRARIES[what], size, threads))

@@ -239,66 +239,6 @@ def test_jax_agrees(activation, loss):
     assert_close(got, want, 1e-12)
 
 
-<<<<<<< HEAD
-=======
-# --- losses --------------------------------------------------------------------------------------
-
-
-def loss_of(logits, t, loss, dtype=np.float64):
-    """Loss of given logits: through a network that does nothing."""
-    n = len(logits[0])
-    net = ic.MLP([n, n], activation="linear", init="zeros", bias=False, dtype=dtype)
-    net.set_parameters({"layers.0.weight": np.eye(n)})
-    value, gradients = net.loss_and_grad(logits, t, loss=loss)
-    return value, gradients["layers.0.weight"]
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(
-    ("logits", "label", "want"),
-    [
-        ([10, 0, -100], 2, 110.0000454),
-        ([50, 0, -120], 2, 170.0),
-        ([2, -5, 0.5, -0.1], 0, 0.29750752),
-        ([0, 0, 1.9, 1.4], 3, 1.1448325),
-        ([-100, 100, -100, -100], 1, 0.0),
-        ([1e4, -1e4], 1, 2e4),
-        ([-1000.0], 0, 0.0),
-    ],
-)
-def test_softmax_cross_entropy_by_hand(logits, label, want, dtype):
-    value, dw = loss_of([logits], [label], "softmax_cross_entropy", dtype)
-    assert value == pytest.approx(want, rel=2e-7, abs=1e-12)
-    x = np.array(logits, float)
-    p = np.exp(x - x.max()) / np.exp(x - x.max()).sum()
-    want = np.outer(x, p - np.eye(len(x))[label])
-    np.testing.assert_allclose(dw, want, rtol=1e-6, atol=1e-6 * np.abs(x).max())
-    one_hot = np.eye(len(x))[[label]]
-    assert loss_of([logits], one_hot, "softmax_cross_entropy", dtype)[0] == value
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("t", [0.0, 0.25, 1.0])
-@pytest.mark.parametrize("x", [-1000.0, -30.0, -1.0, 0.0, 0.5, 20.0, 1000.0])
-def test_binary_cross_entropy_by_hand(x, t, dtype):
-    value, dw = loss_of([[x]], [[t]], "binary_cross_entropy", dtype)
-    rel = 4 * float(np.finfo(dtype).eps)
-    # log(1 + e^x) - x t, from whichever side does not overflow
-    want = max(x, 0) - x * t + np.log1p(np.exp(-abs(x)))
-    assert value == pytest.approx(want, rel=rel, abs=1e-300)
-    # The difference is good to an ulp of 1, which x multiplies.
-    want = x * (FUNCTIONS["sigmoid"][0](x) - t)
-    assert dw[0, 0] == pytest.approx(want, rel=1e3 * rel, abs=rel * max(1, abs(x)))
-
-
-def test_means_are_over_elements_and_over_rows():
-    x, t = [[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]], [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
-    assert loss_of(x, t, "mse")[0] == pytest.approx((4 + 9 + 1) / 6, rel=1e-15)
-    single = [loss_of([row], [u], "softmax_cross_entropy")[0] for row, u in zip(x, t, strict=True)]
-    assert loss_of(x, t, "softmax_cross_entropy")[0] == pytest.approx(np.mean(single), rel=1e-15)
-
-
->>>>>>> 2039ad8 (Tests: a softplus decides for 1; the binary loss's gradient to an ulp of 1)
 # --- optimizers, as PyTorch documents them -------------------------------------------------------
 
 

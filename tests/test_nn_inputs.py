@@ -226,11 +226,7 @@ def test_predict_of_one_output_is_a_decision(activation):
     x = [[-3.0], [-1e-3], [0.0], [1e-3], [3.0]]
     got = deciding(1, activation).predict(x)
     assert got.dtype == np.int64
-<<<<<<< HEAD
     # What is above 0 decides, and a softplus always is.
-=======
-    # A softplus is positive everywhere, and so is the logit that the output is taken for.
->>>>>>> 2039ad8 (Tests: a softplus decides for 1; the binary loss's gradient to an ulp of 1)
     assert got.tolist() == ([1] * 5 if activation == "softplus" else [0, 0, 0, 1, 1])
 
 
