@@ -67,8 +67,8 @@ FUNCTIONS = {
 
 # Where a slope jumps, or bends: no finite difference across.
 KINKS = {
-    **dict.fromkeys(["relu", "leaky_relu", "elu", "selu", "softsign"], [0.0]),
-    "hard_tanh": [-1.0, 1.0],
+    **dict.fromkeys(["relu", "leaky_relu", "elu", "selu", "softsign"], (0.0,)),
+    "hard_tanh": (-1.0, 1.0),
 }
 
 

@@ -275,8 +275,8 @@ fn bad_numbers_and_lengths_are_refused() {
 fn factors_scale_rate_and_gradients() {
     let start = values::<f64>(20, 1.0);
     let after = |rule, scale: f64, step| {
-        let (mut p, mut g) = (start.clone(), values::<f64>(20, 2.0));
-        g.iter_mut().for_each(|g| *g *= scale);
+        let mut p = start.clone();
+        let mut g: Vec<f64> = values(20, 2.0).into_iter().map(|g: f64| g * scale).collect();
         State::new(rule, 20).unwrap().step(&mut p, &mut g, step, 1).unwrap();
         p
     };

@@ -10,8 +10,17 @@ from hypothesis import strategies as st
 
 import initcore as ic
 from nn_helpers import (
-    ACTIVATIONS, FUNCTIONS, KINKS, LOSSES, as_rows, assert_close, layers, network, oracle, targets,
-)  # fmt: skip
+    ACTIVATIONS,
+    FUNCTIONS,
+    KINKS,
+    LOSSES,
+    as_rows,
+    assert_close,
+    layers,
+    network,
+    oracle,
+    targets,
+)
 
 ODD = st.sampled_from([0, 1, 2, 3, 5, 7, 13, 17, 31])
 SEEDS = st.integers(0, 2**32 - 1)
@@ -123,7 +132,7 @@ def test_a_sigmoid_before_the_binary_loss_is_part_of_it():
 
 
 def clear_of_kinks(activation, z, margin=5e-3):
-    return all(np.abs(z - kink).min() > margin for kink in KINKS.get(activation, []))
+    return all(np.abs(z - kink).min() > margin for kink in KINKS.get(activation, ()))
 
 
 def slope_at(f, h=2.0**-12):

@@ -57,9 +57,7 @@ def test_the_cases_differ():
     last = [tuple(case["parameters"][str(case["epochs"])]) for case in TORCH["cases"]]
     same = len(last) - len(set(last))
     assert same == 0
-    assert {case["optimizer"] for case in TORCH["cases"]} == {
-        kind.__name__ for kind in OPTIMIZERS.values()
-    }
+    assert {case["optimizer"] for case in TORCH["cases"]} == {kind.__name__ for kind in OPTIMIZERS.values()}
 
 
 @pytest.mark.parametrize("case", TORCH["cases"], ids=title)
@@ -97,7 +95,7 @@ def test_no_schedule_is_the_constant_one():
 
 
 @pytest.mark.parametrize("kind", OPTIMIZERS.values())
-def test_a_fit_that_diverges_keeps_finite_parameters(kind):
+def test_a_rate_beyond_all_reason_is_seen_to_diverge(kind):
     net = small_network(activation="relu", dtype=np.float64)
     options = {"momentum": 0.9} if kind is ic.SGD else {}
     history = net.fit(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import numpy as np
@@ -198,11 +199,20 @@ class MLP:
             if not issubclass(law, _core.Initializer):
                 msg = f"{name} is no initializer"
                 raise TypeError(msg)
-            init = law(**arguments)
-            net = cls(config.pop("sizes"), init=init, seed=0, **config)
+            sizes = tuple(config.pop("sizes"))
+            # Before a network of these sizes is made: damaged ones may be absurd.
+            weights = [parameters[f"layers.{i}.weight"].shape for i in range(len(sizes) - 1)]
+            if weights != list(pairwise(sizes)):
+                msg = f"sizes {sizes} do not fit weights of shapes {weights}"
+                raise ValueError(msg)
+            net = cls(sizes, init=law(**arguments), seed=0, **config)
             if net.parameters().keys() != parameters.keys():
                 msg = f"its tensors are {', '.join(parameters)}"
                 raise ValueError(msg)
+            for name, value in parameters.items():
+                if value.dtype != net.dtype:
+                    msg = f"{name} has dtype {value.dtype}, and the network {net.dtype}"
+                    raise TypeError(msg)
             net.set_parameters(parameters)
         except (TypeError, ValueError, KeyError, AttributeError) as error:
             msg = f"{path!s} does not describe a network: {error}"

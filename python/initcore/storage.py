@@ -50,13 +50,13 @@ def load(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray[Any, Any]],
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             parameters = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
+    except (SafetensorError, TypeError, AttributeError) as error:  # or a type that NumPy lacks
         msg = f"{os.fspath(path)} is not a safetensors file: {error}"
         raise ValueError(msg) from None
     try:
         config = json.loads(metadata[KEY])
         known = config.pop("format") == FORMAT
-    except (KeyError, TypeError, AttributeError, ValueError):
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
         known = False
     if not known:
         msg = f"{os.fspath(path)} does not describe a network that this version knows (metadata {KEY!r})"

@@ -8,6 +8,7 @@ differ by more than rounding come from a rule that differs.
 
 import json
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -78,8 +79,8 @@ def warm(warmup, final):
     return lambda o: torch.optim.lr_scheduler.LambdaLR(o, cosine(warmup, STEPS, final))
 
 
-# Rule, rows per batch, what the norm is clipped to, the schedule as initcore has it, and PyTorch's. Batches of
-# 5 make 4 steps per epoch, the last one of 3 rows; PyTorch's schedules then step with every batch.
+# Rule, rows per batch, what the norm is clipped to, the schedule as initcore has it, and PyTorch's. Batches
+# of 5 make 4 steps per epoch, the last one of 3 rows; PyTorch's schedules then step with every batch.
 STEP_10, WARM_10 = ("StepSchedule", {"every": 10, "factor": 0.6}), {"warmup": 10, "final_factor": 0.05}
 SCHEDULED = [
     *((rule, 18, None, STEP_10, step_lr(10, 0.6)) for rule in (MOMENTUM, ADAGRAD, RMSPROP, ADAM, ADAM_W)),
@@ -101,7 +102,7 @@ def noise(*shape):
 GENERATOR = torch.Generator().manual_seed(1)
 X, T = noise(ROWS, SIZES[0]), noise(ROWS, SIZES[-1])
 INITIAL = {}
-for i, (fan_in, fan_out) in enumerate(zip(SIZES, SIZES[1:], strict=False)):
+for i, (fan_in, fan_out) in enumerate(pairwise(SIZES)):
     INITIAL[f"layers.{i}.weight"] = noise(fan_in, fan_out) / fan_in**0.5
     INITIAL[f"layers.{i}.bias"] = 0.1 * noise(fan_out)
 
