@@ -98,11 +98,13 @@ def test_no_schedule_is_the_constant_one():
 def test_a_rate_beyond_all_reason_is_seen_to_diverge(kind):
     net = small_network(activation="relu", dtype=np.float64)
     options = {"momentum": 0.9} if kind is ic.SGD else {}
-    history = net.fit(
-        X, X[:, :2], loss="mse", optimizer=kind(1e200, **options), batch_size=2, epochs=50,
-        clip_norm=1.0,
-    )  # fmt: skip
+    with pytest.warns(RuntimeWarning, match="became infinite or NaN in step"):
+        history = net.fit(
+            X, X[:, :2], loss="mse", optimizer=kind(1e200, **options), batch_size=2, epochs=50,
+            clip_norm=1.0,
+        )  # fmt: skip
     assert history.diverged
+    assert all(np.isfinite(value).all() for value in net.parameters().values())
 
 
 # --- refusals ------------------------------------------------------------------------------------
