@@ -31,7 +31,8 @@ T = TypeVar("T")
 def _expect(value: object, kind: Any, what: str) -> None:
     """Check that `value` is one of a union of classes, or of one class."""
     if not isinstance(value, kind):
-        names = " or ".join(cls.__name__ for cls in get_args(kind) or (kind,))
+        kinds = get_args(kind)
+        names = "one of " + ", ".join(cls.__name__ for cls in kinds) if kinds else kind.__name__
         msg = f"{what} must be {names}, got {type(value).__name__}"
         raise TypeError(msg)
 
