@@ -198,6 +198,62 @@ def test_the_gradient_of_the_input_is_a_slope(activation):
         assert dx[index] == pytest.approx(slope, rel=1e-8, abs=1e-10)
 
 
+def rounding_bounds(parameters, x, t):
+    """How far float32 gradients of a tanh network under "mse" may be off those of float64.
+
+    A sum of n products is off by n eps sum|a||b|; what comes in with an error hands it on. In one term of
+    eps, 4 stands for the roundings of a function's value, and 0.77 is the largest bend of tanh.
+    """
+    eps, depth = np.finfo(np.float32).eps, len(parameters) // 2
+    ws = [parameters[f"layers.{i}.weight"].astype(float) for i in range(depth)]
+    ys, offs, slopes = [x.astype(float)], [np.zeros_like(x, float)], []
+    for i, w in enumerate(ws):
+        b = parameters[f"layers.{i}.bias"].astype(float)
+        z, size = ys[-1] @ w + b, np.abs(ys[-1]) @ np.abs(w) + np.abs(b)
+        off = offs[-1] @ np.abs(w) + (len(w) + 1) * eps * size
+        last = i == depth - 1
+        y = z if last else np.tanh(z)
+        slopes.append((np.ones_like(z), 0.0) if last else (1 - y**2, 0.77 * off + 4 * eps))
+        ys.append(y)
+        offs.append(off if last else off + 4 * eps)
+    d, off = 2 * (ys[-1] - t) / t.size, 2 * (offs[-1] + 2 * eps * (np.abs(ys[-1]) + np.abs(t))) / t.size
+    values, bounds = {}, {}
+    for i in reversed(range(depth)):
+        slope, slope_off = slopes[i]
+        off = off * np.abs(slope) + np.abs(d) * slope_off
+        d = d * slope
+        off = off + eps * np.abs(d)
+        names, below = (f"layers.{i}.weight", f"layers.{i}.bias"), np.abs(ys[i])
+        values[names[0]], values[names[1]] = ys[i].T @ d, d.sum(axis=0)
+        bounds[names[0]] = below.T @ off + offs[i].T @ np.abs(d) + len(x) * eps * (below.T @ np.abs(d))
+        bounds[names[1]] = off.sum(axis=0) + eps * np.abs(d).sum(axis=0)
+        size = np.abs(d) @ np.abs(ws[i]).T
+        d, off = d @ ws[i].T, off @ np.abs(ws[i]).T + ws[i].shape[1] * eps * size
+    return values, bounds
+
+
+@settings(max_examples=60)
+@given(
+    sizes=st.lists(st.integers(1, 40), min_size=2, max_size=4),
+    rows=st.sampled_from([1, 2, 7, 64, 65, 300]),
+    seed=SEEDS,
+)
+@example(sizes=[300, 200, 5], rows=1000, seed=0)
+@example(sizes=[3, 2], rows=30_000, seed=0)
+def test_float32_gradients_are_those_of_float64_but_for_rounding(sizes, rows, seed):
+    rng = np.random.default_rng(seed)
+    net, wide = (network(sizes, "tanh", seed=seed, dtype=dtype) for dtype in (np.float32, np.float64))
+    wide.set_parameters(net.parameters())
+    x, t = (rng.normal(size=(rows, n)).astype(np.float32) for n in (sizes[0], sizes[-1]))
+    _, narrow = net.loss_and_grad(x, t, loss="mse")
+    _, exact = wide.loss_and_grad(x, t, loss="mse")
+    values, bounds = rounding_bounds(net.parameters(), x, t)
+    assert_close(exact, values, 1e-12)
+    for name, bound in bounds.items():
+        assert np.all(np.abs(narrow[name] - exact[name]) <= bound), name
+        assert narrow[name].dtype == np.float32
+
+
 @pytest.mark.peers
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("activation", ACTIVATIONS)

@@ -89,10 +89,12 @@ def test_threads_do_not_reach_the_bits(dtype, optimizer):
 
 
 def test_many_fits_at_once_give_the_bits_of_one_alone():
-    alone = [big_fit(2, seed=seed) for seed in range(4)]
-    with ThreadPoolExecutor(4) as pool:
-        together = list(pool.map(lambda i: big_fit(1 + i % 3, seed=i % 4), range(12)))
-    assert together == alone * 3
+    """Eight networks in eight threads that want more threads than there are, twice."""
+    alone = [big_fit(2, seed=seed) for seed in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda i: big_fit(1 + i % 3, seed=i % 8), range(16)))
+    assert together == alone * 2
+    assert len({parameters["layers.0.weight"] for parameters, _ in alone}) == 8
 
 
 def test_a_network_can_be_read_while_it_trains():
@@ -260,7 +262,7 @@ def interrupted(net, x, t, **options):
         deadline = time.perf_counter() + 5
         options["callbacks"] = [lambda _: time.perf_counter() > deadline]
         with pytest.raises(KeyboardInterrupt):
-            net.fit(x, t, loss="mse", **options)
+            net.fit(x, t, **{"loss": "mse", **options})
         return time.perf_counter() - sent[0]
     finally:
         timer.cancel()
@@ -284,6 +286,25 @@ def test_ctrl_c_ends_a_fit_between_two_steps(rows, threads):
         assert np.ptp(value) == 0
     assert parameters["layers.0.weight"][0, 0] < 1  # and steps were taken
     assert net.fit(x[:1], t[:1], loss="mse", epochs=1, **options)["loss"][0] > 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="os.kill sends no Ctrl-C there")
+@pytest.mark.parametrize("optimizer", [ic.SGD(2.0**-30), ic.Adam(2.0**-30)], ids=["SGD", "Adam"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_ctrl_c_leaves_the_bits_of_a_whole_number_of_steps(optimizer, threads):
+    """The last bias counts them: its gradient is -1 throughout, so it grows by the rate in every step."""
+    rows = 2_000_000
+    x, t = np.random.default_rng(0).normal(size=(rows, 2)), np.full((rows, 1), 1e9)
+    net, other = network([2, 50, 1]), network([2, 50, 1])
+    for each in (net, other):
+        each.set_parameters({"layers.1.bias": [0.0]})
+    fit = {"loss": "mae", "optimizer": optimizer, "batch_size": 1, "num_threads": threads, "shuffle": False}
+    assert interrupted(net, x, t, epochs=1, **fit) < 1.0
+    parameters = net.parameters()
+    steps = round(parameters["layers.1.bias"][0] * 2.0**30)
+    assert 0 < steps < rows
+    other.fit(x[:steps], t[:steps], epochs=1, **fit)
+    assert bits(other.parameters()) == bits(parameters)
 
 
 def test_other_threads_run_during_a_fit():

@@ -95,6 +95,25 @@ def test_the_form_of_an_array_does_not_matter(form, dtype):
     np.testing.assert_array_equal(other.parameters()["layers.0.weight"], w)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("form", FORMS)
+def test_the_form_of_an_array_does_not_matter_to_a_layer(form, dtype):
+    rng = np.random.default_rng(1)
+    x, w, dy = (rng.normal(size=shape).astype(dtype) for shape in [(6, 3), (3, 4), (6, 4)])
+    b = rng.normal(size=4).astype(dtype)
+    y, cache = ic.dense_forward(x, w, b, "gelu")
+    want = [y, *ic.dense_backward(dy, cache)]
+    # A list has no type of its own: its numbers are float64.
+    formed = [form(a) for a in (x, w)]
+    other, cache = ic.dense_forward(*formed, b[::-1].copy()[::-1], "gelu")
+    got = [other, *ic.dense_backward(form(dy), cache)]
+    if other.dtype == dtype:
+        assert [a.tobytes() for a in got] == [a.tobytes() for a in want]
+    else:
+        for mine, theirs in zip(got, want, strict=True):
+            np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("form", "kind"),
     [

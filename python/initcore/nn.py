@@ -514,6 +514,9 @@ class MLP:
             if early_stopping.monitor.startswith("val_") and validation is None:
                 msg = f"early stopping watches {early_stopping.monitor}: it needs validation_data"
                 raise ValueError(msg)
+            if early_stopping.monitor.endswith("accuracy") and not _core.loss_has_accuracy(loss):
+                msg = f"early stopping watches {early_stopping.monitor}, which {loss} does not have"
+                raise ValueError(msg)
             watch = Watch(early_stopping)
         history, best = History(), None
         # No bar at all where none is shown: even a hidden one takes tqdm's global lock, and its import that

@@ -62,9 +62,6 @@ class EarlyStopping:
     def figure(self, row: Mapping[str, Any]) -> float:
         """Return the figure of an epoch, turned so that less is better; infinite where it is not a number."""
         value = row[self.monitor]
-        if value is None:
-            msg = f"early stopping watches {self.monitor}, which this fit does not have"
-            raise ValueError(msg)
         figure = -value if self.monitor.endswith("accuracy") else value
         return math.inf if math.isnan(figure) else figure
 

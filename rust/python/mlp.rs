@@ -460,3 +460,9 @@ pub fn nn_names() -> (Vec<&'static str>, Vec<&'static str>) {
 pub fn loss_takes_labels(loss: &str) -> PyResult<bool> {
     Ok(loss.parse::<Loss>()?.takes_labels())
 }
+
+/// Whether a loss goes with decisions, and so with an accuracy.
+#[pyfunction]
+pub fn loss_has_accuracy(loss: &str) -> PyResult<bool> {
+    Ok(loss.parse::<Loss>()?.decisions(1, 1) > 0)
+}

@@ -29,7 +29,7 @@ mod _core {
         Constant, Initializer, Normal, TruncatedNormal, Uniform, VarianceScaling, fans, schemes,
     };
     #[pymodule_export]
-    use super::mlp::{Mlp, loss_takes_labels, nn_names};
+    use super::mlp::{Mlp, loss_has_accuracy, loss_takes_labels, nn_names};
     #[pymodule_export]
     use super::optimizer::{check_optimizer, check_schedule};
 }
