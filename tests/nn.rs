@@ -156,7 +156,6 @@ fn check_gradients(mut mlp: Mlp<f64>, data: &Dataset<'_, f64>, loss: Loss, what:
 #[test]
 fn gradients_agree_with_finite_differences() {
     let sizes = [4, 5, 3, 2];
-<<<<<<< HEAD
     let labels = Targets::labels(&[1, 0, 1]);
     let values = Targets::values(&[0.25, 0.75, 1.0, 0.0, 0.5, 0.5]);
     let weights = [0.5, 2.0, 1.0];
@@ -175,29 +174,6 @@ fn gradients_agree_with_finite_differences() {
                 (zs.concat().into_iter().all(clear) && apart).then_some((mlp, x))
             });
             let (mlp, x) = found.unwrap();
-=======
-    let labels = Targets::Labels(&[1, 0, 1]);
-    let values = Targets::Values(&[0.25, 0.75, 1.0, 0.0, 0.5, 0.5]);
-    for hidden in Activation::ALL {
-        for output in Activation::ALL {
-            // The first seed whose pre-activations all keep clear of a kink, and with something to learn:
-            // a `hard_tanh` may be flat for every row.
-            let (mut mlp, x, mut workspace) = (0..)
-                .find_map(|seed| {
-                    let mlp = network::<f64>(&sizes, hidden, output, 10 * seed);
-                    let x = noise::<f64>(BATCH * sizes[0], 77 + seed);
-                    let mut workspace = Workspace::new(&mlp, BATCH).unwrap();
-                    let run = Run::SERIAL;
-                    mlp.loss_and_grad(&x, values, BATCH, Loss::Mse, &mut workspace, run).unwrap();
-                    let z = (0..mlp.depth()).flat_map(|layer| workspace.z(layer));
-                    let clear =
-                        |z: f64| [-1.0, 0.0, 1.0].iter().all(|kink| (z - kink).abs() > 1e-3);
-                    let good = z.into_iter().all(|&z| clear(z))
-                        && workspace.gradients().iter().any(|g| g.abs() > 1e-3);
-                    good.then_some((mlp, x, workspace))
-                })
-                .unwrap();
->>>>>>> bd9163d (Gradient test: networks that have something to learn)
             for loss in Loss::ALL {
                 for targets in [labels, values, values.weighted(&weights)] {
                     if loss.check(targets, BATCH, 2).is_err() {
