@@ -122,7 +122,7 @@ fn memory_is_allocated_before_the_first_step() {
     fn check<T: Real>() {
         let mlp = network::<T>(&SIZES, &[Relu, Tanh, Linear], &[true; 3], 1);
         let parameters = mlp.values().len();
-        assert!(block_rows(BATCH, SIZES[2], SIZES[1]) == BATCH / 2 && ROWS - BATCH > BATCH / 2);
+        assert!(block_rows(BATCH, SIZES[2] * SIZES[1]) == BATCH / 2 && ROWS - BATCH > BATCH / 2);
         let most = documented(&mlp) + LISTS;
         let (_, bytes, workspace) = counted(|| Workspace::new(&mlp, BATCH).unwrap());
         assert!((documented(&mlp)..most).contains(&bytes), "{bytes} bytes");

@@ -98,7 +98,7 @@ fn a_fit_has_the_same_bits_on_any_number_of_threads() {
         const ROWS: usize = 250;
         let hidden = [Activation::Relu, Activation::Softplus, Activation::Linear];
         let start = network::<T>(&[200, 220, 30, 10], &hidden, &[true, false, true], 4);
-        assert!(initcore::nn::gemm::block_rows(96, 220, 200) < 96, "not split");
+        assert!(initcore::nn::gemm::block_rows(96, 220 * 200) < 96, "not split");
         let x = noise::<T>(ROWS * 200, 8);
         let labels: Vec<i64> = (0..ROWS as i64).map(|i| i * i % 10).collect();
         let data = Dataset { x: &x, targets: Targets::labels(&labels), rows: ROWS };

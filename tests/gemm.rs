@@ -102,7 +102,7 @@ fn long_sums_of_equal_terms_stay_accurate() {
 #[test]
 fn blocks_of_a_product_have_the_same_bits_on_any_number_of_threads() {
     let shape = (700, 90, 400);
-    assert!(block_rows(shape.0, shape.1, shape.2) <= shape.0 / 3, "not split");
+    assert!(block_rows(shape.0, shape.1 * shape.2) <= shape.0 / 3, "not split");
     let (a, b) = (noise::<f64>(700 * 400, 3), noise::<f64>(400 * 90, 4));
     let results = THREADS.map(|threads| {
         let run = Run { threads, stop: NEVER };

@@ -86,7 +86,7 @@ fn layers_agree_with_naive_loops() {
     }
     // Cut into several blocks, the last one short.
     check_layer::<f32>(511, 157, 97, Activation::Tanh);
-    assert!(block_rows(511, 97, 157) < 511);
+    assert!(block_rows(511, 97 * 157) < 511);
 }
 
 proptest! {
@@ -193,7 +193,7 @@ fn in_blocks<T: Real>(rows: usize) -> (Mlp<T>, Vec<T>, Vec<T>) {
     let sizes = [300, 260, 90, 5];
     let activations = [Activation::Tanh, Activation::Gelu, Activation::Linear];
     let mlp = network(&sizes, &activations, &[true, false, true], 1);
-    let block = block_rows(rows, 260, 300);
+    let block = block_rows(rows, 260 * 300);
     assert!(block < rows / 3 && !rows.is_multiple_of(block), "not split, or evenly");
     (mlp, noise(rows * 300, 2), noise(rows * 5, 3))
 }
@@ -231,7 +231,7 @@ fn blocks_of_rows_are_their_rows() {
     let (mlp, x, t) = in_blocks::<f64>(ROWS);
     let mut y = vec![f64::NAN; ROWS * 5];
     mlp.forward(&x, &mut y, ROWS, Run::SERIAL).unwrap();
-    let block = block_rows(ROWS, 260, 300);
+    let block = block_rows(ROWS, 260 * 300);
     for row in [0, 1, block - 1, block, 2 * block + 1, ROWS - 1] {
         let mut one = [f64::NAN; 5];
         mlp.forward(&x[row * 300..][..300], &mut one, 1, Run::SERIAL).unwrap();
@@ -271,7 +271,7 @@ fn gradients_over_blocks_agree_with_naive_sums() {
         mlp.loss_and_grad(&data, Loss::Mse, &mut workspace, Run::SERIAL).unwrap();
         let (dw, db) = workspace.gradients().split_at(fan_in * fan_out);
         // One rounding for each term of a block's sum, and one for each block or piece.
-        let block = block_rows(rows, fan_out, fan_in);
+        let block = block_rows(rows, fan_out * fan_in);
         let roundings = block.min(256) + rows.div_ceil(block) + rows.div_ceil(256);
         let most = (0.51 * roundings as f64) * T::epsilon().widen() + rows as f64 * f64::EPSILON;
         let left = |i: usize, l: usize| x[l * fan_in + i].widen();
@@ -291,7 +291,7 @@ fn gradients_over_blocks_agree_with_naive_sums() {
             assert!(error <= most, "{what}: {got} instead of {want}");
         }
     }
-    assert!(block_rows(1500, 65, 257) < 1500 / 3, "not split");
+    assert!(block_rows(1500, 65 * 257) < 1500 / 3, "not split");
     check::<f32>(1500, 257, 65);
     check::<f64>(1500, 257, 65);
     check::<f32>(40_000, 3, 2);

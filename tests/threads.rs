@@ -21,49 +21,74 @@ fn the_pool() -> MutexGuard<'static, ()> {
     POOL.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Runs them all at once; fails if one of them does, or lasts for ever.
+fn in_time(callers: Vec<impl FnOnce() + Send + 'static>) {
+    let (ended, all_ended) = channel();
+    let count = callers.len();
+    for caller in callers {
+        let ended = ended.clone();
+        thread::spawn(move || {
+            caller();
+            ended.send(()).unwrap();
+        });
+    }
+    drop(ended);
+    for _ in 0..count {
+        all_ended.recv_timeout(FOREVER).expect("a caller failed, or waits for ever");
+    }
+}
+
+/// A region whose threads wait for each other.
+fn all_come(threads: usize) {
+    let all = Barrier::new(threads);
+    for_each(threads, 0..threads, NEVER, |_| _ = all.wait()).unwrap();
+}
+
 /// With all helpers busy elsewhere, a call works alone; were it to wait for them, it could not hear a stop.
 #[test]
 fn a_call_does_not_queue_behind_another() {
     let _alone = the_pool();
-    let (released, done) = (Barrier::new(THREADS + 1), channel());
-    let (running, wait_until_running) = channel();
-    thread::scope(|scope| {
-        // one item for each thread, which lasts until the test lets go
-        let long = scope.spawn(|| {
-            for_each(THREADS, 0..THREADS, NEVER, |_| {
-                running.send(()).unwrap();
-                released.wait();
-            })
+    in_time(vec![|| {
+        let (released, done) = (Barrier::new(THREADS + 1), channel());
+        let (running, wait_until_running) = channel();
+        thread::scope(|scope| {
+            // one item for each thread, which lasts until the test lets go
+            let long = scope.spawn(|| {
+                for_each(THREADS, 0..THREADS, NEVER, |_| {
+                    running.send(()).unwrap();
+                    released.wait();
+                })
+            });
+            for _ in 0..THREADS {
+                wait_until_running.recv_timeout(FOREVER).expect("fewer threads than asked for");
+            }
+            scope.spawn(move || {
+                let caller = thread::current().id();
+                let same = |_| assert_eq!(thread::current().id(), caller);
+                done.0.send(for_each(THREADS, 0..100, NEVER, same)).unwrap();
+            });
+            let result = done.1.recv_timeout(FOREVER);
+            released.wait();
+            assert_eq!(result, Ok(Ok(())), "it waited for the other call");
+            assert_eq!(long.join().unwrap(), Ok(()));
         });
-        for _ in 0..THREADS {
-            wait_until_running.recv_timeout(FOREVER).expect("fewer threads than asked for");
-        }
-        scope.spawn(move || {
-            let caller = thread::current().id();
-            let same = |_| assert_eq!(thread::current().id(), caller);
-            done.0.send(for_each(THREADS, 0..100, NEVER, same)).unwrap();
-        });
-        let result = done.1.recv_timeout(FOREVER);
-        released.wait();
-        assert_eq!(result, Ok(Ok(())), "it waited for the other call");
-        assert_eq!(long.join().unwrap(), Ok(()));
-    });
-    // the helpers are given back: these wait for each other
-    let all = Barrier::new(THREADS);
-    for_each(THREADS, 0..THREADS, NEVER, |_| _ = all.wait()).unwrap();
+        // the helpers are given back
+        all_come(THREADS);
+    }]);
 }
 
 #[test]
 fn a_panic_comes_out_and_leaves_the_pool_whole() {
     let _alone = the_pool();
-    for threads in [1, THREADS] {
-        let panicked = thread::spawn(move || {
-            let _ = for_each(threads, 0..50, NEVER, |i| assert_ne!(i, 25));
-        });
-        assert!(panicked.join().is_err());
-        let all = Barrier::new(threads);
-        for_each(threads, 0..threads, NEVER, |_| _ = all.wait()).unwrap();
-    }
+    in_time(vec![|| {
+        for threads in [1, THREADS] {
+            let panicked = thread::spawn(move || {
+                let _ = for_each(threads, 0..50, NEVER, |i| assert_ne!(i, 25));
+            });
+            assert!(panicked.join().is_err());
+            all_come(THREADS);
+        }
+    }]);
 }
 
 /// Regions so short that most workers come too late, one after another and from several callers at once: every item
@@ -72,10 +97,8 @@ fn a_panic_comes_out_and_leaves_the_pool_whole() {
 fn many_tiny_regions_from_several_threads() {
     const REGIONS: usize = 20_000;
     let _alone = the_pool();
-    let (ended, all_ended) = channel();
-    for caller in 0..4 {
-        let ended = ended.clone();
-        thread::spawn(move || {
+    let calls = |caller| {
+        move || {
             for region in 0..REGIONS {
                 // on this stack: who came after the end of the region would write to something else
                 let (sum, calls) = (AtomicUsize::new(0), AtomicUsize::new(0));
@@ -86,40 +109,36 @@ fn many_tiny_regions_from_several_threads() {
                 })
                 .unwrap();
                 assert_eq!(calls.into_inner(), 3, "caller {caller}, region {region}");
-                assert_eq!(
-                    sum.into_inner(),
-                    region + caller + 7,
-                    "caller {caller}, region {region}"
-                );
+                let want = region + caller + 7;
+                assert_eq!(sum.into_inner(), want, "caller {caller}, region {region}");
             }
-            ended.send(()).unwrap();
-        });
-    }
-    drop(ended);
-    for _ in 0..4 {
-        all_ended.recv_timeout(FOREVER).expect("a caller failed, or waits for ever");
-    }
+        }
+    };
+    in_time((0..4).map(calls).collect());
 }
 
 /// The same from one caller that has the pool for itself, with workers awake, going to sleep and asleep.
 #[test]
 fn regions_wait_for_their_workers() {
     let _alone = the_pool();
-    for pause in [0, 1, 20, 50, 100, 200, 2000] {
-        for _ in 0..200_000 / (pause + 100) {
-            let all = Barrier::new(THREADS);
-            let done = AtomicUsize::new(0);
-            // nobody gets past the barrier before every worker has come, and all then still have something to do
-            for_each(THREADS, 0..THREADS, NEVER, |_| {
-                all.wait();
-                thread::yield_now();
-                done.fetch_add(1, Ordering::Relaxed);
-            })
-            .unwrap();
-            assert_eq!(done.into_inner(), THREADS);
-            thread::sleep(Duration::from_micros(pause));
+    let regions = || {
+        for pause in [0, 1, 20, 50, 100, 200, 2000] {
+            for _ in 0..200_000 / (pause + 100) {
+                let all = Barrier::new(THREADS);
+                let done = AtomicUsize::new(0);
+                // nobody gets past the barrier before every worker has come, and all then still have something to do
+                for_each(THREADS, 0..THREADS, NEVER, |_| {
+                    all.wait();
+                    thread::yield_now();
+                    done.fetch_add(1, Ordering::Relaxed);
+                })
+                .unwrap();
+                assert_eq!(done.into_inner(), THREADS);
+                thread::sleep(Duration::from_micros(pause));
+            }
         }
-    }
+    };
+    in_time(vec![regions]);
 }
 
 #[test]

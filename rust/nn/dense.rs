@@ -68,7 +68,7 @@ impl<'a, T: Real> Layer<'a, T> {
         check_shape("y", y.len(), batch, fan_out)?;
         check_shape("slope", slope.as_ref().map_or(y.len(), |s| s.len()), batch, fan_out)?;
 
-        let rows = block_rows(batch, fan_out, fan_in);
+        let rows = block_rows(batch, self.w.len());
         let size = (rows * fan_out).max(1);
         let mut slopes = slope.map(|slope| slope.chunks_mut(size));
         let blocks = y.chunks_mut(size).enumerate();

@@ -16,12 +16,11 @@ use crate::error::{Result, invalid};
 
 /// Work that is worth a block of its own: multiply-adds, some 10 us.
 pub(super) const MIN_WORK: usize = 1 << 19;
-/// Elements of a right-hand side that stays in the L2 cache, whose packing costs little.
-const CACHED: usize = 1 << 19;
-
-/// The reduction is summed in pieces of this length: they stay in the L1 cache, and the rounding errors of a long
-/// one are kept in check, since they grow with its running sums, here `MAX_DEPTH` and then one for each piece.
-const MAX_DEPTH: usize = 256;
+/// The reduction is summed in pieces of this length, which keeps the rounding errors of a long one in check: they
+/// grow with its running sums, here `MAX_DEPTH` and then one for each piece.
+const MAX_DEPTH: usize = 512;
+/// Columns that are computed together.
+const MAX_COLUMNS: usize = 512;
 
 /// A read-only matrix over a row-major slice, possibly seen transposed.
 #[derive(Debug, Clone, Copy)]
@@ -76,14 +75,18 @@ impl<'a, T: Real> Matrix<'a, T> {
     }
 }
 
-/// Rows per block of a product with a `(depth, columns)` right-hand side.
+/// Rows per block of a product, or of several in a row, whose right-hand sides have `weights` elements together.
 ///
-/// Each block packs the right-hand side anew, so more rows are faster, and fewer go round among more threads:
-/// 64 reach 98 % of the speed of very many while the right-hand side stays in the cache, and 256 do where it does
-/// not (`docs/benchmarks-gemm.md`). Of little work, a block takes more rows.
-pub fn block_rows(rows: usize, columns: usize, depth: usize) -> usize {
-    let per_row = columns.saturating_mul(depth).max(1);
-    let most = (if per_row <= CACHED { 64 } else { 256 }).max(MIN_WORK / per_row);
+/// Each block packs its right-hand sides anew, so more rows are faster, and fewer go round among more threads. 64
+/// rows reach 98 % of the speed of very many where the packing reads from the L2 cache (`docs/benchmarks-gemm.md`). Of
+/// little work, a block takes more rows.
+pub fn block_rows(rows: usize, weights: usize) -> usize {
+    let enough = match weights {
+        ..=0x4_0000 => 64,
+        ..=0x20_0000 => 128,
+        _ => 256,
+    };
+    let most = enough.max(MIN_WORK / weights.max(1));
     // As even as can be, in multiples of 4 rows, those of the micro-kernel.
     rows.div_ceil(rows.div_ceil(most).max(1)).next_multiple_of(4).max(1)
 }
@@ -94,16 +97,23 @@ pub(super) fn product_block<T: Real>(
     first: usize,
     a: Matrix<'_, T>,
     b: Matrix<'_, T>,
-    mut accum: Accum,
+    accum: Accum,
 ) {
-    let count = block.len() / b.columns.max(1);
-    let mut out = MatMut::from_row_major_slice_mut(block, count, b.columns);
-    let (a, b) = (a.block(first, count), b.block(0, b.rows));
-    for begin in (0..b.nrows().max(1)).step_by(MAX_DEPTH) {
-        let depth = (b.nrows() - begin).min(MAX_DEPTH);
-        let (a, b) = (a.subcols(begin, depth), b.subrows(begin, depth));
-        matmul(out.rb_mut(), accum, a, b, T::one(), Par::Seq);
-        accum = Accum::Add;
+    let (columns, depth) = (b.columns, b.rows);
+    let count = block.len() / columns.max(1);
+    let mut out = MatMut::from_row_major_slice_mut(block, count, columns);
+    let (a, b) = (a.block(first, count), b.block(0, depth));
+    // Pieces of the output that stay in the L2 cache while the pieces of the reduction are added up.
+    for column in (0..columns).step_by(MAX_COLUMNS) {
+        let width = (columns - column).min(MAX_COLUMNS);
+        let mut out = out.rb_mut().subcols_mut(column, width);
+        let (b, mut accum) = (b.subcols(column, width), accum);
+        for begin in (0..depth.max(1)).step_by(MAX_DEPTH) {
+            let depth = (depth - begin).min(MAX_DEPTH);
+            let (a, b) = (a.subcols(begin, depth), b.subrows(begin, depth));
+            matmul(out.rb_mut(), accum, a, b, T::one(), Par::Seq);
+            accum = Accum::Add;
+        }
     }
 }
 
@@ -127,7 +137,7 @@ pub fn product<T: Real>(
         );
     }
     check_shape("the product", out.len(), a.rows, b.columns)?;
-    let rows = block_rows(a.rows, b.columns, a.columns);
+    let rows = block_rows(a.rows, b.data.len());
     let size = (rows * b.columns).max(1);
     let blocks = out.chunks_mut(size).enumerate();
     for_each(run, blocks.len(), blocks, |(i, block)| {

@@ -149,9 +149,7 @@ impl<T: Real> Mlp<T> {
 
     /// Rows that go through the network together, as one piece of work: a function of the shapes alone.
     pub(super) fn block_rows(&self, rows: usize) -> usize {
-        let largest = self.layers.iter().map(|layer| (layer.fan_out, layer.fan_in));
-        let (columns, depth) = largest.max_by_key(|(n, k)| n * k).unwrap_or((1, 1));
-        block_rows(rows, columns, depth)
+        block_rows(rows, self.values.len())
     }
 
     /// The outputs of every layer for `x: (rows, inputs)`, first to last.
