@@ -102,8 +102,8 @@ def rates(ax: Axes, results: Results) -> None:
     ax.set_xticks(range(len(columns)), names, fontsize=5.5)
     ax.tick_params(axis="x", length=0)
     ax.set_title("Matrix product, GFLOP/s", loc="left", fontweight="bold")
-    ax.margins(y=0.12)
-    ax.legend(frameon=False, loc="upper left")
+    ax.margins(y=0.2)
+    ax.legend(frameon=False, loc="upper left", ncols=3)
 
 
 def digits_panel(ax: Axes, results: Results) -> None:

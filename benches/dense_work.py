@@ -120,7 +120,8 @@ def trainings(
     found = make(x[:1], t[:1])()()
     start, end = dense_numpy.flat(before), dense_numpy.flat(expected)
     error = np.linalg.norm(dense_numpy.flat(found) - end) / np.linalg.norm(end - start)
-    if not error < 0.01:
+    # Adam's first step is a sign: rounding turns those of the gradients that are next to nothing.
+    if not error < {"SGD": 0.01, "Adam": 0.05}[kind]:
         raise ValueError(f"{kind}, {network}, {method}: the first step is wrong by {error:.2g} of it")
     yield Training(f"{kind} step, {network}", method, make(x, t), threads, steps=network.steps)
 
