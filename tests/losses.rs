@@ -539,8 +539,8 @@ fn losses_are_written_as_they_are_read() {
     assert!(Loss::ALL.iter().all(|l| unknown.contains(l.name()) && l.name().parse() == Ok(*l)));
     for (text, part) in [
         ("mse(1)", "mse takes no parameter, got \"mse(1)\""),
-        ("huber(x)", "number in its parentheses, got \"x\""),
-        ("huber()", "number in its parentheses, got \"\""),
+        ("huber(x)", "huber needs a finite delta, got \"x\""),
+        ("huber()", "huber needs a finite delta, got \"\""),
         ("huber(0)", "huber needs a finite delta above 0, got 0"),
         ("huber(-1)", "got -1"),
         ("huber(inf)", "got inf"),

@@ -291,7 +291,7 @@ def test_bad_weights(weights, error, message):
         (f"{CE}(smoothing=0.1)", "softmax_cross_entropy takes label_smoothing, got"),
         ("huber(0)", "huber needs a finite delta above 0, got 0"),
         ("huber(delta=inf)", "huber needs a finite delta above 0, got inf"),
-        ("huber()", "number in its parentheses"),
+        ("huber()", "huber needs a finite delta"),
         ("mae(2)", "mae takes no parameter"),
         ("hinge", f"known are {', '.join(LOSSES)}"),
     ],

@@ -231,7 +231,7 @@ BAD_NETWORKS = [
     ({"activation": ""}, ValueError, 'unknown activation ""'),
     ({"activation": "relu(1)"}, ValueError, "relu takes no parameter"),
     ({"activation": "leaky_relu(inf)"}, ValueError, "leaky_relu needs a finite negative_slope"),
-    ({"activation": "leaky_relu()"}, ValueError, 'must have a number in its parentheses, got ""'),
+    ({"activation": "leaky_relu()"}, ValueError, 'leaky_relu needs a finite negative_slope, got ""'),
     ({"activation": "elu(slope=1)"}, ValueError, 'elu takes alpha, got "slope"'),
     ({"activation": None}, TypeError, "activation must be a str or a sequence of them, got None"),
     ({"output_activation": "softmax"}, ValueError, 'unknown activation "softmax"'),

@@ -288,7 +288,7 @@ impl FromStr for Activation {
     /// Reads `"relu"`, `"leaky_relu"` (the default slope), `"leaky_relu(0.2)"` or
     /// `"leaky_relu(negative_slope=0.2)"`.
     fn from_str(text: &str) -> Result<Self> {
-        let (name, argument) = spec::parse(text)?;
+        let (name, argument) = spec::parse(text);
         let Some(&found) = Self::ALL.iter().find(|a| a.name() == name) else {
             let known = Self::ALL.map(Self::name).join(", ");
             return invalid!("unknown activation {text:?}; known are {known}");
@@ -299,7 +299,9 @@ impl FromStr for Activation {
             (Some((Some(key), _)), Some((parameter, _))) if key != parameter => {
                 invalid!("{name} takes {parameter}, got {key:?}")
             }
-            (Some((_, value)), Some(_)) => found.with_parameter(value).check(),
+            (Some((_, value)), Some((parameter, _))) => {
+                found.with_parameter(spec::number(name, parameter, value)?).check()
+            }
         }
     }
 }

@@ -3,20 +3,22 @@
 use crate::error::{Result, invalid};
 
 /// The name, and the argument with its own name, where they were given.
-pub(super) type Spec<'a> = (&'a str, Option<(Option<&'a str>, f64)>);
+pub(super) type Spec<'a> = (&'a str, Option<(Option<&'a str>, &'a str)>);
 
 /// Takes the text apart; whether the names are known is for the caller to say.
-pub(super) fn parse(text: &str) -> Result<Spec<'_>> {
+pub(super) fn parse(text: &str) -> Spec<'_> {
     let Some((name, argument)) = text.strip_suffix(')').and_then(|text| text.split_once('('))
     else {
-        return Ok((text, None));
+        return (text, None);
     };
     let (key, value) = match argument.split_once('=') {
         Some((key, value)) => (Some(key.trim()), value.trim()),
         None => (None, argument.trim()),
     };
-    match value.parse() {
-        Ok(value) => Ok((name, Some((key, value)))),
-        Err(_) => invalid!("{text:?} must have a number in its parentheses, got {value:?}"),
-    }
+    (name, Some((key, value)))
+}
+
+/// The number that is the `parameter` of the function `name`.
+pub(super) fn number(name: &str, parameter: &str, text: &str) -> Result<f64> {
+    text.parse().or_else(|_| invalid!("{name} needs a finite {parameter}, got {text:?}"))
 }

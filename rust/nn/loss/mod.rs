@@ -266,7 +266,7 @@ impl FromStr for Loss {
 
     /// Reads `"huber"` (the default parameter), `"huber(0.5)"` or `"huber(delta=0.5)"`.
     fn from_str(text: &str) -> Result<Self> {
-        let (name, argument) = spec::parse(text)?;
+        let (name, argument) = spec::parse(text);
         let Some(mut loss) = Self::ALL.into_iter().find(|loss| loss.name() == name) else {
             let known = Self::ALL.map(Self::name).join(", ");
             return invalid!("unknown loss {text:?}; known are {known}");
@@ -274,7 +274,7 @@ impl FromStr for Loss {
         match (loss.parameter(), argument) {
             (_, None) => {}
             (Some((own, value)), Some((key, given))) if key.is_none_or(|key| key == own) => {
-                *value = given;
+                *value = spec::number(name, own, given)?;
             }
             (Some((own, _)), _) => return invalid!("{name} takes {own}, got {text:?}"),
             (None, _) => return invalid!("{name} takes no parameter, got {text:?}"),
