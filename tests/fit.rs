@@ -248,12 +248,19 @@ fn weights_are_relative_within_a_batch() {
     assert_eq!(after(targets.weighted(&[1.0; 6])), plain);
     let (parameters, _) = after(targets.weighted(&[4.0, 4.0, 0.5, 0.5, 1.0, 1.0]));
     assert_eq!(parameters, plain.0);
-    // The losses of an epoch are weighted as a whole: a batch of weight 8 counts 8 / 11.
-    let uneven = after(targets.weighted(&[1.0, 3.0, 1.0, 1.0, 1.0, 1.0]));
-    assert_ne!(uneven.0, plain.0);
+    // Within a batch they matter.
+    assert_ne!(after(targets.weighted(&[1.0, 3.0, 1.0, 1.0, 1.0, 1.0])).0, plain.0);
     let idle = after(targets.weighted(&[1.0, 1.0, 0.0, 0.0, 1.0, 1.0]));
     assert_ne!(idle.0, plain.0);
     assert!(idle.1.iter().all(|e| e.loss > 0.0 && e.divergence.is_none() && e.skipped == 0));
+
+    // The loss of an epoch is the mean of all its samples, not that of its batches.
+    let uneven = targets.weighted(&[1.0, 3.0, 1.0, 1.0, 0.0, 5.0]);
+    let still = FitConfig { optimizer: Optimizer::sgd(0.0), ..config };
+    let data = Dataset { x: &x, targets: uneven, rows: 6 };
+    let found = history(&mut start.clone(), &data, &still, None)[0].loss;
+    let want = start.evaluate(&x, uneven, 6, Loss::Mse, Run::SERIAL).unwrap().loss;
+    assert!((found - want).abs() < 1e-14 * want, "{found} instead of {want}");
 }
 
 // --- ends ----------------------------------------------------------------------------------------

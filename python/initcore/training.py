@@ -5,17 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias
+
+import numpy.typing as npt
 
 from .arrays import integer
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    from .initializers import Array
+from .initializers import Array
 
 #: Inputs (rows, inputs); int64 labels (rows,) or values (rows, outputs); the weights of the rows, if any.
-Samples: TypeAlias = "tuple[Array, npt.NDArray[Any], Array | None]"
+Samples: TypeAlias = tuple[Array, npt.NDArray[Any], Array | None]
 
 #: Called after every epoch with its row of the history; something true ends the fit.
 Callback: TypeAlias = Callable[[dict[str, Any]], object]

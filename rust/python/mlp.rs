@@ -324,7 +324,7 @@ fn train<'py, T: Number>(
     net.set(mlp);
     match raised {
         Some(error) => Err(error),
-        None => result.map(|_| ()),
+        None => Ok(result?),
     }
 }
 
