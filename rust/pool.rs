@@ -16,7 +16,7 @@ use std::any::Any;
 use std::mem;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Thread};
 
@@ -44,9 +44,12 @@ struct Order {
     caller: Thread,
 }
 
-/// A thread's place of exchange with its callers.
+/// A thread's place of exchange with its callers; `FREE` at first.
+#[derive(Default)]
 struct Worker {
     state: AtomicU8,
+    /// The number of the call that took it last.
+    call: AtomicUsize,
     /// Written while the worker is `TAKEN`, read while it is `WORKING`.
     order: Mutex<Option<Order>>,
     /// What the work panicked with, until the caller asks.
@@ -127,8 +130,7 @@ impl Pool {
             let looks = if alone { 0 } else { LOOKS };
             let known = workers.len();
             while workers.len() < wanted {
-                let (state, order, panic) = (AtomicU8::new(FREE), Mutex::default(), Mutex::default());
-                let worker = Arc::new(Worker { state, order, panic });
+                let worker = Arc::new(Worker::default());
                 let name = format!("initcore-{}", workers.len());
                 let service = Arc::clone(&worker);
                 let spawned = thread::Builder::new().name(name).spawn(move || service.serve(looks));
@@ -149,23 +151,30 @@ impl Pool {
     }
 }
 
-/// The workers that have got an order; none of them has it any more when this is gone.
+/// Numbers the calls.
+static CALLS: AtomicUsize = AtomicUsize::new(1);
+
+/// The workers that have got an order of one call; none of them has it any more when this is gone.
 struct Crew {
     pool: Arc<Pool>,
-    /// Their numbers.
-    members: Vec<usize>,
+    call: usize,
+    /// How many of them.
+    members: usize,
 }
 
 impl Crew {
     /// Takes back the orders that nobody has begun, and waits for the others.
     fn end(&mut self) -> Option<Box<dyn Any + Send>> {
         let mut panic = None;
-        for number in mem::take(&mut self.members) {
-            let worker = &self.pool.workers[number].0;
+        let members = mem::take(&mut self.members);
+        let workers = self.pool.workers.iter().map(|(worker, _)| worker);
+        let mine = workers.filter(|worker| worker.call.load(Ordering::Relaxed) == self.call);
+        for worker in mine.take(members) {
             if !worker.advance(ORDERED, TAKEN) {
                 wait(self.pool.looks, || worker.is(DONE));
                 panic = slot(&worker.panic).take().or(panic);
             }
+            worker.call.store(0, Ordering::Relaxed);
             worker.state.store(FREE, Ordering::Release);
         }
         panic
@@ -185,12 +194,14 @@ pub fn run(wanted: usize, work: &(dyn Fn() + Sync), own: impl FnOnce()) {
     // when it ends or is dropped in a panic, that no worker is there any more; that is before `work` ends.
     let work = unsafe { mem::transmute::<&(dyn Fn() + Sync), &'static (dyn Fn() + Sync)>(work) };
     let pool = Pool::with(wanted);
-    let mut crew = Crew { pool: Arc::clone(&pool), members: Vec::with_capacity(wanted) };
-    let free = pool.workers.iter().enumerate().filter(|(_, (worker, _))| worker.advance(FREE, TAKEN));
-    for (number, (worker, thread)) in free.take(wanted) {
+    let call = CALLS.fetch_add(1, Ordering::Relaxed);
+    let mut crew = Crew { pool: Arc::clone(&pool), call, members: 0 };
+    let free = pool.workers.iter().filter(|(worker, _)| worker.advance(FREE, TAKEN));
+    for (worker, thread) in free.take(wanted) {
+        worker.call.store(call, Ordering::Relaxed);
         *slot(&worker.order) = Some(Order { work, caller: thread::current() });
         worker.state.store(ORDERED, Ordering::Release);
-        crew.members.push(number);
+        crew.members += 1;
         thread.unpark();
     }
     own();

@@ -5,7 +5,7 @@ mod common;
 use std::collections::HashSet;
 use std::ops::{ControlFlow, Range};
 
-use common::{bits, close, network, noise};
+use common::{bits, close, network, noise, plain};
 use initcore::nn::Run;
 use initcore::nn::activation::Activation::{self, Linear, Relu, Tanh};
 use initcore::nn::loss::{Loss, Targets};
@@ -13,24 +13,12 @@ use initcore::nn::mlp::Mlp;
 use initcore::nn::optimizer::{Optimizer, State, Step};
 use initcore::nn::pass::{Dataset, Workspace};
 use initcore::nn::real::Real;
-use initcore::nn::schedule::Schedule;
 use initcore::nn::train::{Divergence, EpochStats, FitConfig, Nonfinite, fit};
 use initcore::parallel::NEVER;
 
 /// Steps with the samples as they lie.
 fn config(optimizer: Optimizer, batch_size: usize, epochs: usize) -> FitConfig {
-    FitConfig {
-        loss: Loss::Mse,
-        optimizer,
-        schedule: Schedule::Constant,
-        clip_norm: None,
-        batch_size,
-        epochs,
-        shuffle: false,
-        seed: 0,
-        skip_nonfinite: false,
-        threads: 1,
-    }
+    FitConfig { batch_size, epochs, ..plain(Loss::Mse, optimizer) }
 }
 
 /// The epochs of a fit.

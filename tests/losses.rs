@@ -1,31 +1,13 @@
 //! The losses against naive sums in f64, finite differences, published numbers; blocks, weights, masks, extremes.
 
+mod common;
+
+use common::{message, noise};
 use initcore::dispatch::Isa;
 use initcore::nn::loss::Loss::{BinaryCrossEntropy, Huber, Mae, Mse, SoftmaxCrossEntropy};
 use initcore::nn::loss::{Loss, Sums, Targets, Truth};
 use initcore::nn::real::Real;
-use initcore::{Error, Result};
 use proptest::prelude::*;
-
-/// `len` numbers in [-1, 1) from a small generator of the tests' own (`SplitMix64`).
-fn noise(len: usize, seed: u64) -> Vec<f64> {
-    let mut state = seed.wrapping_mul(0xD134_2543_DE82_EF95);
-    let mut next = || {
-        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) >> 11
-    };
-    (0..len).map(|_| next() as f64 / (1_u64 << 52) as f64 - 1.0).collect()
-}
-
-fn message<T: std::fmt::Debug>(result: Result<T>) -> String {
-    match result {
-        Err(Error::Invalid(text)) => text,
-        other => panic!("expected an Invalid error, got {other:?}"),
-    }
-}
 
 /// Every loss with its default and with another parameter.
 fn losses() -> Vec<Loss> {

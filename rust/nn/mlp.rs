@@ -64,12 +64,13 @@ impl<T: Real> Mlp<T> {
         let depth = sizes.len() - 1;
         for (what, given) in [("activation", activations.len()), ("bias", bias.len())] {
             if given != depth {
-                return invalid!("{what} has {given} entries, but sizes {sizes:?} make {depth} layers");
+                return invalid!(
+                    "{what} has {given} entries, but sizes {sizes:?} make {depth} layers"
+                );
             }
         }
-        let too_large = || {
-            Error::TooLarge(format!("a network of sizes {sizes:?} has too many parameters"))
-        };
+        let too_large =
+            || Error::TooLarge(format!("a network of sizes {sizes:?} has too many parameters"));
         let mut end = 0_usize;
         let mut take = |len| {
             let start = end;
@@ -127,7 +128,11 @@ impl<T: Real> Mlp<T> {
         for (i, layer) in self.layers.iter().enumerate() {
             let (fan_in, fan_out) = (layer.fan_in, layer.fan_out);
             let name = format!("layers.{i}.weight");
-            parameters.push(Parameter { name, shape: vec![fan_in, fan_out], range: layer.w.clone() });
+            parameters.push(Parameter {
+                name,
+                shape: vec![fan_in, fan_out],
+                range: layer.w.clone(),
+            });
             if let Some(range) = layer.b.clone() {
                 let name = format!("layers.{i}.bias");
                 parameters.push(Parameter { name, shape: vec![fan_out], range });
@@ -183,17 +188,24 @@ impl<T: Real> Mlp<T> {
         let size = self.block_rows(rows);
         let threads = run.threads.clamp(1, blocks.len().max(1));
         let scratch = || zeros(area(size, self.widest())?);
-        let free = (0..threads).map(|_| Ok((scratch()?, scratch()?))).collect::<Result<Vec<_>>>()?;
+        let free =
+            (0..threads).map(|_| Ok((scratch()?, scratch()?))).collect::<Result<Vec<_>>>()?;
         let free = Mutex::new(free);
         let free = || free.lock().unwrap_or_else(PoisonError::into_inner);
         for_each(Run { threads, ..run }, blocks.len(), blocks, |(block, item)| {
-            let Some((mut input, mut output)) = free().pop() else { unreachable!("one per thread") };
+            let Some((mut input, mut output)) = free().pop() else {
+                unreachable!("one per thread")
+            };
             let x = &x[block * size * self.inputs()..];
             let rows = (x.len() / self.inputs()).min(size);
             for i in 0..self.layers.len() {
                 let layer = self.layer(i, loss);
                 let x = if i == 0 { x } else { input.as_slice() };
-                layer.forward_block(&x[..rows * layer.fan_in], &mut output[..rows * layer.fan_out], None);
+                layer.forward_block(
+                    &x[..rows * layer.fan_in],
+                    &mut output[..rows * layer.fan_out],
+                    None,
+                );
                 std::mem::swap(&mut input, &mut output);
             }
             see(item, &input[..rows * self.outputs()]);

@@ -33,8 +33,8 @@ pub mod schedule;
 mod spec;
 pub mod train;
 
-use crate::dispatch::with_default_floats;
 use crate::dispatch::Isa;
+use crate::dispatch::with_default_floats;
 use crate::error::{Error, Result};
 use crate::parallel::{NEVER, Stop};
 

@@ -70,7 +70,9 @@ impl Rows<'_> {
     /// The sample numbers at these positions.
     fn at(&self, positions: Range<usize>) -> impl Iterator<Item = usize> {
         let (range, listed) = match self {
-            Self::Range(range) => (range.start + positions.start..range.start + positions.end, [].as_slice()),
+            Self::Range(range) => {
+                (range.start + positions.start..range.start + positions.end, [].as_slice())
+            }
             Self::Listed(rows) => (0..0, &rows[positions]),
         };
         range.chain(listed.iter().copied())
@@ -261,7 +263,11 @@ impl<T: Real> Workspace<T> {
 
     /// The first layer, from the top as the backward pass goes, whose gradients are not all finite.
     pub(super) fn first_wild_gradient(&self) -> Option<usize> {
-        self.pieces.iter().rev().find(|piece| !piece.sum_of_squares.is_finite()).map(|piece| piece.layer)
+        self.pieces
+            .iter()
+            .rev()
+            .find(|piece| !piece.sum_of_squares.is_finite())
+            .map(|piece| piece.layer)
     }
 
     /// Pass 1 over the samples `rows`: the sum of the losses, how many decisions were right, and the denominator of

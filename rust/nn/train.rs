@@ -14,13 +14,13 @@ use std::iter::zip;
 use std::ops::{ControlFlow, Range};
 use std::time::{Duration, Instant};
 
+use super::Run;
 use super::loss::{Evaluation, Loss, Sums};
 use super::mlp::Mlp;
 use super::optimizer::{Optimizer, State, Step, clip_factor};
 use super::pass::{Dataset, Rows, Workspace, all_finite};
 use super::real::Real;
 use super::schedule::Schedule;
-use super::Run;
 use crate::dispatch::{self, Kernel};
 use crate::error::{Error, Result, invalid};
 use crate::simd::Simd;
@@ -234,11 +234,14 @@ impl<T: Real> Trainer<'_, '_, T> {
             return None;
         }
         let spoilt = |range: &Range<usize>| {
-            let mut pairs = zip(&self.mlp.values()[range.clone()], &self.workspace.gradients[range.clone()]);
+            let mut pairs =
+                zip(&self.mlp.values()[range.clone()], &self.workspace.gradients[range.clone()]);
             pairs.any(|(new, old)| old.is_finite() && !new.is_finite())
         };
         let layers = self.mlp.layers();
-        let layer = layers.iter().position(|layer| spoilt(&layer.w) || layer.b.as_ref().is_some_and(spoilt));
+        let layer = layers
+            .iter()
+            .position(|layer| spoilt(&layer.w) || layer.b.as_ref().is_some_and(spoilt));
         layer?;
         self.undo();
         let step = self.steps.saturating_sub(1);

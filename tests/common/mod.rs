@@ -2,8 +2,12 @@
 #![allow(dead_code, reason = "no test uses all of it")]
 
 use initcore::nn::activation::Activation;
+use initcore::nn::loss::Loss;
 use initcore::nn::mlp::Mlp;
+use initcore::nn::optimizer::Optimizer;
 use initcore::nn::real::Real;
+use initcore::nn::schedule::Schedule;
+use initcore::nn::train::FitConfig;
 use initcore::{Error, Result};
 
 /// Numbers of threads whose results must not differ.
@@ -67,4 +71,20 @@ pub fn network<T: Real>(
 /// A network of two layers with biases and a linear output.
 pub fn shallow<T: Real>(sizes: [usize; 3], hidden: Activation, seed: u64) -> Mlp<T> {
     network(&sizes, &[hidden, Activation::Linear], &[true; 2], seed)
+}
+
+/// The plainest fit: one epoch of single samples as they lie, on one thread.
+pub fn plain(loss: Loss, optimizer: Optimizer) -> FitConfig {
+    FitConfig {
+        loss,
+        optimizer,
+        schedule: Schedule::Constant,
+        clip_norm: None,
+        batch_size: 1,
+        epochs: 1,
+        shuffle: false,
+        seed: 0,
+        skip_nonfinite: false,
+        threads: 1,
+    }
 }
