@@ -75,7 +75,7 @@ fn check<T: Real>(shape: (usize, usize, usize), a: &[f64], b: &[f64]) {
 
 #[test]
 fn products_agree_with_naive_sums() {
-    const SIZES: [usize; 10] = [0, 1, 2, 3, 5, 17, 64, 65, 512, 513];
+    const SIZES: [usize; 8] = [0, 1, 2, 3, 5, 17, 65, 513];
     // Of f32's numbers, so that both types are given the same.
     let wide = |len, seed| noise::<f32>(len, seed).iter().map(|v| v.widen()).collect::<Vec<_>>();
     let (a, b) = (wide(513 * 513, 1), wide(513 * 513, 2));
