@@ -5,7 +5,7 @@ mod common;
 use std::collections::HashSet;
 use std::ops::{ControlFlow, Range};
 
-use common::{bits, close, network, noise, plain};
+use common::{bits, close, network, noise, plain_fit};
 use initcore::nn::Run;
 use initcore::nn::activation::Activation::{self, Linear, Relu, Tanh};
 use initcore::nn::loss::{Loss, Targets};
@@ -18,7 +18,7 @@ use initcore::parallel::NEVER;
 
 /// Steps with the samples as they lie.
 fn config(optimizer: Optimizer, batch_size: usize, epochs: usize) -> FitConfig {
-    FitConfig { batch_size, epochs, ..plain(Loss::Mse, optimizer) }
+    FitConfig { batch_size, epochs, ..plain_fit(Loss::Mse, optimizer) }
 }
 
 /// The epochs of a fit.

@@ -5,7 +5,7 @@ mod common;
 use std::cell::Cell;
 use std::ops::ControlFlow;
 
-use common::{THREADS, bits, close, message, network, noise, plain, shallow};
+use common::{THREADS, bits, close, message, network, noise, plain_fit, shallow};
 use initcore::nn::Run;
 use initcore::nn::activation::Activation;
 use initcore::nn::loss::{Loss, Targets};
@@ -20,7 +20,7 @@ use initcore::{Error, Result};
 use proptest::prelude::*;
 
 fn config(loss: Loss, optimizer: Optimizer) -> FitConfig {
-    FitConfig { batch_size: 96, epochs: 3, shuffle: true, seed: 5, ..plain(loss, optimizer) }
+    FitConfig { batch_size: 96, epochs: 3, shuffle: true, seed: 5, ..plain_fit(loss, optimizer) }
 }
 
 /// A fit to its end, epoch by epoch, without the times that it took.

@@ -34,7 +34,7 @@ impl<T: Real> Data<T> {
     fn new(loss: Loss, rows: usize, outputs: usize, seed: u64) -> Self {
         let number = |x: &f64| T::narrow(*x);
         let classes = if outputs == 1 && !loss.takes_labels() { 2 } else { outputs };
-        let mut values = noise(rows * outputs, seed + 1);
+        let mut values = noise::<f64>(rows * outputs, seed + 1);
         match loss {
             Mse | Mae | Huber { .. } => {}
             BinaryCrossEntropy { .. } => values.iter_mut().for_each(|t| *t = t.abs()),
@@ -53,13 +53,13 @@ impl<T: Real> Data<T> {
         }
         let label = |u: &f64| ((u + 1.0) * 0.5 * classes as f64) as i64;
         let weight = |u: &f64| T::narrow(if u.abs() < 0.2 { 0.0 } else { u.abs() });
-        let mut weights: Vec<T> = noise(rows, seed + 3).iter().map(weight).collect();
+        let mut weights: Vec<T> = noise::<f64>(rows, seed + 3).iter().map(weight).collect();
         weights[rows / 2] = T::one();
         Self {
             rows,
             outputs,
-            logits: noise(rows * outputs, seed).iter().map(|x| T::narrow(4.0 * x)).collect(),
-            labels: noise(rows, seed + 2).iter().map(label).collect(),
+            logits: noise::<f64>(rows * outputs, seed).iter().map(|x| T::narrow(4.0 * x)).collect(),
+            labels: noise::<f64>(rows, seed + 2).iter().map(label).collect(),
             values: values.iter().map(number).collect(),
             weights,
         }

@@ -82,8 +82,8 @@ impl<'a, T: Real> Matrix<'a, T> {
 /// little work, a block takes more rows.
 pub fn block_rows(rows: usize, weights: usize) -> usize {
     let enough = match weights {
-        ..=0x4_0000 => 64,
-        ..=0x20_0000 => 128,
+        0..0x4_0000 => 64,
+        0x4_0000..0x20_0000 => 128,
         _ => 256,
     };
     let most = enough.max(MIN_WORK / weights.max(1));

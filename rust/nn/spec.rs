@@ -20,5 +20,8 @@ pub(super) fn parse(text: &str) -> Spec<'_> {
 
 /// The number that is the `parameter` of the function `name`.
 pub(super) fn number(name: &str, parameter: &str, text: &str) -> Result<f64> {
-    text.parse().or_else(|_| invalid!("{name} needs a finite {parameter}, got {text:?}"))
+    match text.parse() {
+        Ok(number) => Ok(number),
+        Err(_) => invalid!("{name} needs a finite {parameter}, got {text:?}"),
+    }
 }

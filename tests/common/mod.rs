@@ -74,7 +74,7 @@ pub fn shallow<T: Real>(sizes: [usize; 3], hidden: Activation, seed: u64) -> Mlp
 }
 
 /// The plainest fit: one epoch of single samples as they lie, on one thread.
-pub fn plain(loss: Loss, optimizer: Optimizer) -> FitConfig {
+pub fn plain_fit(loss: Loss, optimizer: Optimizer) -> FitConfig {
     FitConfig {
         loss,
         optimizer,
