@@ -1,9 +1,10 @@
-"""What users give, as the arrays and integers that the Rust side takes."""
+"""What users give, checked, as the arrays, integers and lists that the Rust side takes."""
 
 from __future__ import annotations
 
 import operator
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar, get_args
 
 import numpy as np
 
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from .initializers import Array
+
+T = TypeVar("T")
 
 
 def float_array(x: npt.ArrayLike, dtype: np.dtype[Any], what: str) -> Array:
@@ -47,3 +50,34 @@ def integer(value: SupportsIndex, what: str, low: int, high: int = 2**63) -> int
         msg = f"{what} must be in [{low}, 2**{high.bit_length() - 1}), got {number}"
         raise ValueError(msg)
     return number
+
+
+def expect(value: object, kind: Any, what: str) -> None:
+    """Check that `value` is one of a union of classes, or of one class."""
+    if not isinstance(value, kind):
+        kinds = get_args(kind)
+        names = "one of " + ", ".join(cls.__name__ for cls in kinds) if kinds else kind.__name__
+        msg = f"{what} must be {names}, got {type(value).__name__}"
+        raise TypeError(msg)
+
+
+def one_or_several(value: T | Iterable[T], kind: type[T], what: str) -> T | tuple[T, ...]:
+    """Give `value` if it is of that kind, else the tuple of those that it lists."""
+    if isinstance(value, kind):
+        return value
+    if isinstance(value, Iterable):
+        values = tuple(value)
+        if all(isinstance(entry, kind) for entry in values):
+            return values
+        value = values
+    msg = f"{what} must be a {kind.__name__} or a sequence of them, got {value!r}"
+    raise TypeError(msg)
+
+
+def per_layer(value: T | tuple[T, ...], count: int, what: str) -> list[T]:
+    """Give one of `value` for each of `count` layers: the same for all, or as listed."""
+    values = list(value) if isinstance(value, tuple) else [value] * count
+    if len(values) != count:
+        msg = f"{what} has {len(values)} entries, expected {count}, one for each layer it is for"
+        raise ValueError(msg)
+    return values

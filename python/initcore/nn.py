@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterable
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from . import _core, storage
-from .arrays import float_array, integer, matrix
+from .arrays import expect, float_array, integer, matrix, one_or_several, per_layer
 from .initializers import Array, get
 from .optimizers import Optimizer
 from .schedules import ConstantSchedule, Schedule
@@ -20,43 +19,10 @@ from .training import Callback, Divergence, EarlyStopping, History, Watch
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ._core import Initializer
     from .training import Samples
-
-T = TypeVar("T")
-
-
-def _expect(value: object, kind: Any, what: str) -> None:
-    """Check that `value` is one of a union of classes, or of one class."""
-    if not isinstance(value, kind):
-        kinds = get_args(kind)
-        names = "one of " + ", ".join(cls.__name__ for cls in kinds) if kinds else kind.__name__
-        msg = f"{what} must be {names}, got {type(value).__name__}"
-        raise TypeError(msg)
-
-
-def _one_or_several(value: T | Iterable[T], kind: type[T], what: str) -> T | tuple[T, ...]:
-    """Give `value` if it is of that kind, else the tuple of those that it lists."""
-    if isinstance(value, kind):
-        return value
-    if isinstance(value, Iterable):
-        values = tuple(value)
-        if all(isinstance(entry, kind) for entry in values):
-            return values
-        value = values
-    msg = f"{what} must be a {kind.__name__} or a sequence of them, got {value!r}"
-    raise TypeError(msg)
-
-
-def _per_layer(value: T | tuple[T, ...], count: int, what: str) -> list[T]:
-    """Give one of `value` for each of `count` layers: the same for all, or as listed."""
-    values = list(value) if isinstance(value, tuple) else [value] * count
-    if len(values) != count:
-        msg = f"{what} has {len(values)} entries, expected {count}, one for each layer it is for"
-        raise ValueError(msg)
-    return values
 
 
 class MLP:
@@ -107,10 +73,10 @@ class MLP:
         dtype: npt.DTypeLike | None = None,
     ) -> None:
         self.sizes = tuple(integer(n, "each of sizes", 1) for n in sizes)
-        self.activation = _one_or_several(activation, str, "activation")
+        self.activation = one_or_several(activation, str, "activation")
         self.output_activation = output_activation
         self.init = get(init)
-        self.bias = _one_or_several(bias, bool, "bias")
+        self.bias = one_or_several(bias, bool, "bias")
         self.dtype = np.dtype(np.float32 if dtype is None else dtype)
         self._core = self._new_core()
         if seed is None:
@@ -126,9 +92,9 @@ class MLP:
     def _new_core(self) -> _core.Mlp:
         """Make the Rust object, with all parameters zero."""
         depth = max(len(self.sizes) - 1, 0)
-        hidden = _per_layer(self.activation, max(depth - 1, 0), "activation")
-        bias = _per_layer(self.bias, depth, "bias")
-        _expect(self.output_activation, str, "output_activation")
+        hidden = per_layer(self.activation, max(depth - 1, 0), "activation")
+        bias = per_layer(self.bias, depth, "bias")
+        expect(self.output_activation, str, "output_activation")
         return _core.Mlp(list(self.sizes), [*hidden, self.output_activation][:depth], bias, self.dtype)
 
     def __repr__(self) -> str:
@@ -485,8 +451,8 @@ class MLP:
             As in `loss_and_grad`, before anything is changed.
         """
         schedule = ConstantSchedule() if schedule is None else schedule
-        _expect(optimizer, Optimizer, "optimizer")
-        _expect(schedule, Schedule, "schedule")
+        expect(optimizer, Optimizer, "optimizer")
+        expect(schedule, Schedule, "schedule")
         if nonfinite not in {"stop", "skip"}:
             msg = f"nonfinite must be 'stop' or 'skip', got {nonfinite!r}"
             raise ValueError(msg)
@@ -510,7 +476,7 @@ class MLP:
         samples = self._samples(x, t, loss, sample_weight)
         watch = None
         if early_stopping is not None:
-            _expect(early_stopping, EarlyStopping, "early_stopping")
+            expect(early_stopping, EarlyStopping, "early_stopping")
             if early_stopping.monitor.startswith("val_") and validation is None:
                 msg = f"early stopping watches {early_stopping.monitor}: it needs validation_data"
                 raise ValueError(msg)

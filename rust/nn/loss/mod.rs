@@ -230,22 +230,10 @@ impl Loss {
         if let Some(gradient) = &gradient {
             check_shape("gradient", gradient.len(), rows, outputs)?;
         }
-        Ok(self.evaluate_checked(logits, targets, rows, outputs, gradient))
-    }
-
-    /// [`Loss::evaluate`] for targets and shapes that have passed the checks.
-    pub(super) fn evaluate_checked<T: Real>(
-        self,
-        logits: &[T],
-        targets: Targets<'_, T>,
-        rows: usize,
-        outputs: usize,
-        gradient: Option<&mut [T]>,
-    ) -> Evaluation {
         let normalizer = self.normalizer(targets, rows, outputs);
         let scale = if normalizer == 0.0 { 0.0 } else { 1.0 / normalizer };
         let sums = with_default_floats(|| self.rows(logits, targets, outputs, scale, gradient));
-        self.mean(sums, normalizer)
+        Ok(self.mean(sums, normalizer))
     }
 }
 
