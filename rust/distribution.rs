@@ -95,6 +95,18 @@ impl Distribution {
 }
 
 impl Distribution {
+    /// The law of `gain` times the values.
+    pub(crate) fn scaled(self, gain: f64) -> Self {
+        match self {
+            Self::Constant(value) => Self::Constant(gain * value),
+            Self::Uniform { low, high } => Self::Uniform { low: gain * low, high: gain * high },
+            Self::Normal { mean, std } => Self::Normal { mean: gain * mean, std: gain * std },
+            Self::TruncatedNormal { mean, std, low, high } => {
+                Self::TruncatedNormal { mean: gain * mean, std: gain * std, low, high }
+            }
+        }
+    }
+
     /// The parameters, by the names Python gives them.
     pub fn parameters(&self) -> Vec<(&'static str, f64)> {
         match *self {

@@ -1,7 +1,8 @@
-//! The named schemes: one root, variance scaling, and one table.
+//! Initializers: what a user names, to be resolved for a shape into a [`Law`].
 //!
-//! A layer that sums `fan_in` products keeps the variance of its signal when its weights have variance
-//! `1 / fan_in`, times what the activation costs; its gradients ask the same with `fan_out`.
+//! Most are one root, variance scaling, with one table of names. A layer that sums `fan_in` products keeps the
+//! variance of its signal when its weights have variance `1 / fan_in`, times what the activation costs; its
+//! gradients ask the same with `fan_out`.
 //!
 //! - xavier = glorot: `2 / (fan_in + fan_out)`, both at once for tanh-like units (Glorot & Bengio, AISTATS 2010)
 //! - he = kaiming: `2 / fan_in`, since relu loses half of the second moment (He et al., ICCV 2015)
@@ -9,38 +10,15 @@
 
 use crate::dispatch::with_default_floats;
 use crate::distribution::{Distribution, STD_OF_TRUNCATED_AT_2};
-use crate::error::{Error, Result, invalid};
-use crate::fans::{Layout, fans};
+use crate::error::{Result, invalid};
+use crate::fans::Layout;
+use crate::law::Law;
+use crate::named::named;
+use crate::orthogonal::Orthogonal;
+use crate::pattern::Pattern;
 use crate::region::tuple;
-
-/// An enum whose variants have the names Python gives: `name`, `FromStr`, and the list for messages.
-macro_rules! named {
-    ($(#[$doc:meta])* $type:ident, $what:literal, $($(#[$variant_doc:meta])* $variant:ident = $name:literal),+) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum $type { $($(#[$variant_doc])* $variant),+ }
-
-        impl $type {
-            /// All of them.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
-
-            /// The name in Python.
-            pub fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name),+ }
-            }
-        }
-
-        impl std::str::FromStr for $type {
-            type Err = Error;
-            fn from_str(text: &str) -> Result<Self> {
-                match text {
-                    $($name => Ok(Self::$variant),)+
-                    _ => invalid!(concat!("unknown ", $what, " {:?}: expected one of {}"), text, [$($name),+].join(", ")),
-                }
-            }
-        }
-    };
-}
+use crate::sparse::Sparse;
+use crate::weight::Weight;
 
 named! {
     /// What the variance is divided by.
@@ -50,7 +28,11 @@ named! {
     /// Keeps the gradients.
     FanOut = "fan_out",
     /// The mean of both.
-    FanAvg = "fan_avg"
+    FanAvg = "fan_avg",
+    /// The geometric mean of both.
+    FanGeoAvg = "fan_geo_avg",
+    /// For layers whose output must shrink as they widen: muP's last layer, SIREN's first.
+    FanInSquared = "fan_in_squared"
 }
 
 named! {
@@ -100,25 +82,32 @@ impl VarianceScaling {
         self.family
     }
 
-    /// With weights `gain` times as large, corrected for a leaky relu of this slope in place of a relu:
-    /// it keeps `(1 + slope^2) / 2` of the second moment.
+    /// With weights `gain` times as large.
+    fn scaled(self, gain: f64) -> Result<Self> {
+        let scale = self.scale * (gain * gain);
+        let lost = scale == 0.0 && gain > 0.0 && self.scale > 0.0;
+        if lost || !scale.is_finite() {
+            return invalid!(
+                "scale = {:e} times the square of gain = {gain:e} is out of range",
+                self.scale
+            );
+        }
+        Self::new(scale, self.mode, self.family)
+    }
+
+    /// For a leaky relu of this slope in place of a relu: it keeps `(1 + slope^2) / 2` of the second moment.
     ///
     /// # Errors
-    /// `gain` is negative, or one of them is not finite.
-    pub fn scaled(self, gain: f64, negative_slope: f64) -> Result<Self> {
-        if !(gain >= 0.0 && gain.is_finite()) {
-            return invalid!("gain must be finite and >= 0, got {gain}");
-        }
+    /// The slope is not finite, or its square too large.
+    pub fn for_slope(self, negative_slope: f64) -> Result<Self> {
+        let scale = with_default_floats(|| self.scale / (1.0 + negative_slope * negative_slope));
         if !negative_slope.is_finite() {
             return invalid!("negative_slope must be finite, got {negative_slope}");
         }
-        let (scale, lost) = with_default_floats(|| {
-            let scale = self.scale * (gain * gain) / (1.0 + negative_slope * negative_slope);
-            (scale, scale == 0.0 && gain > 0.0 && self.scale > 0.0)
-        });
-        if lost || !scale.is_finite() {
+        if scale == 0.0 && self.scale > 0.0 {
             return invalid!(
-                "the square of gain = {gain:e} over 1 + {negative_slope:e}^2 is out of range"
+                "scale = {:e} over 1 + {negative_slope:e}^2 is out of range",
+                self.scale
             );
         }
         Self::new(scale, self.mode, self.family)
@@ -127,14 +116,17 @@ impl VarianceScaling {
     /// The standard deviation of weights of this shape.
     ///
     /// # Errors
-    /// The shape has fewer than two axes, or its fan is 0.
-    pub fn std(self, shape: &[u64], layout: Layout) -> Result<f64> {
-        let (fan_in, fan_out) = fans(shape, layout)?;
-        let fan = match self.mode {
-            Mode::FanIn => fan_in as f64,
-            Mode::FanOut => fan_out as f64,
-            Mode::FanAvg => f64::midpoint(fan_in as f64, fan_out as f64),
-        };
+    /// The shape has no fans in this layout, or its fan is 0.
+    pub fn std(self, shape: &[u64], layout: &Layout) -> Result<f64> {
+        let (fan_in, fan_out) = layout.fans(shape)?;
+        let (fan_in, fan_out) = (fan_in as f64, fan_out as f64);
+        let fan = with_default_floats(|| match self.mode {
+            Mode::FanIn => fan_in,
+            Mode::FanOut => fan_out,
+            Mode::FanAvg => f64::midpoint(fan_in, fan_out),
+            Mode::FanGeoAvg => (fan_in * fan_out).sqrt(),
+            Mode::FanInSquared => fan_in * fan_in,
+        });
         if fan == 0.0 {
             return invalid!("{} of shape {} is 0", self.mode.name(), tuple(shape));
         }
@@ -144,9 +136,9 @@ impl VarianceScaling {
     /// The law of each weight of an array of this shape. An empty array has none, so any will do.
     ///
     /// # Errors
-    /// The shape has fewer than two axes.
-    pub fn distribution(self, shape: &[u64], layout: Layout) -> Result<Distribution> {
-        fans(shape, layout)?;
+    /// The shape has no fans in this layout.
+    pub fn distribution(self, shape: &[u64], layout: &Layout) -> Result<Distribution> {
+        layout.fans(shape)?;
         if shape.contains(&0) {
             return Ok(Distribution::Constant(0.0));
         }
@@ -180,24 +172,147 @@ pub fn schemes() -> impl Iterator<Item = (String, VarianceScaling)> {
     })
 }
 
-/// How an array is filled: a law for each element, or one that depends on the shape.
+/// How an array is filled, whatever its shape.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Initializer {
-    /// The same law whatever the shape.
+    /// The same law for every element.
     Fixed(Distribution),
     /// Scaled by the fans.
     VarianceScaling(VarianceScaling),
+    /// A table of vectors, one of which may stand for padding.
+    Embedding {
+        /// The law of the others.
+        distribution: Distribution,
+        /// The row of zeros.
+        padding: Option<u64>,
+    },
+    /// A function of the position.
+    Pattern(Pattern),
+    /// Orthonormal.
+    Orthogonal(Orthogonal),
+    /// Zeros among normal values.
+    Sparse(Sparse),
+}
+
+/// A parameter of an initializer, as Python gives it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Parameter {
+    /// A number.
+    Number(f64),
+    /// A name.
+    Name(&'static str),
+    /// An integer, or none.
+    Index(Option<u64>),
 }
 
 impl Initializer {
-    /// The law of each element of an array of this shape.
+    /// The law of an array of this shape.
     ///
     /// # Errors
-    /// See [`VarianceScaling::distribution`].
-    pub fn distribution(self, shape: &[u64], layout: Layout) -> Result<Distribution> {
+    /// The shape does not suit the initializer.
+    pub fn law(self, shape: &[u64], layout: &Layout) -> Result<Law> {
+        Ok(match self {
+            Self::Fixed(distribution) => Law::Each(distribution),
+            Self::VarianceScaling(root) => Law::Each(root.distribution(shape, layout)?),
+            Self::Embedding { distribution, padding } => {
+                let [rows, features] = shape else {
+                    return invalid!(
+                        "an embedding has a shape (rows, features), got {}",
+                        tuple(shape)
+                    );
+                };
+                match padding {
+                    Some(row) if row >= *rows => {
+                        return invalid!(
+                            "padding_idx = {row} is not among the {rows} rows of {}",
+                            tuple(shape)
+                        );
+                    }
+                    Some(row) => Law::EachBut(distribution, row * features..(row + 1) * features),
+                    None => Law::Each(distribution),
+                }
+            }
+            Self::Pattern(pattern) => Law::Pattern(pattern, Weight::new(shape, layout)?),
+            Self::Orthogonal(orthogonal) => {
+                let weight = Weight::new(shape, layout)?;
+                orthogonal.check(&weight)?;
+                Law::Orthogonal(orthogonal, weight)
+            }
+            Self::Sparse(sparse) => {
+                let [rows, columns] = shape else {
+                    return invalid!("sparse needs a shape of 2 dimensions, got {}", tuple(shape));
+                };
+                Law::Sparse(sparse, [*rows, *columns])
+            }
+        })
+    }
+
+    /// The standard deviation of an element of an array of this shape: over draws, and over all positions.
+    ///
+    /// # Errors
+    /// As [`Self::law`]; or a fan is 0.
+    pub fn std(self, shape: &[u64], layout: &Layout) -> Result<f64> {
+        if let Self::VarianceScaling(root) = self {
+            return root.std(shape, layout);
+        }
+        let law = self.law(shape, layout)?;
+        Ok(with_default_floats(|| law.std()))
+    }
+
+    /// With values `gain` times as large.
+    ///
+    /// # Errors
+    /// `gain` is negative or not finite, or a parameter gets out of range.
+    pub fn scaled(self, gain: f64) -> Result<Self> {
+        if !(gain >= 0.0 && gain.is_finite()) {
+            return invalid!("gain must be finite and >= 0, got {gain}");
+        }
+        with_default_floats(|| self.times(gain))
+    }
+
+    fn times(self, gain: f64) -> Result<Self> {
+        Ok(match self {
+            Self::Fixed(distribution) => Self::Fixed(distribution.scaled(gain).checked()?),
+            Self::VarianceScaling(root) => Self::VarianceScaling(root.scaled(gain)?),
+            Self::Embedding { distribution, padding } => {
+                Self::Embedding { distribution: distribution.scaled(gain).checked()?, padding }
+            }
+            Self::Pattern(p) => Self::Pattern(Pattern { gain: p.gain * gain, ..p }.checked()?),
+            Self::Orthogonal(o) => {
+                Self::Orthogonal(Orthogonal { gain: o.gain * gain, ..o }.checked()?)
+            }
+            Self::Sparse(s) => Self::Sparse(Sparse { std: s.std * gain, ..s }.checked()?),
+        })
+    }
+
+    /// The parameters, by the names Python gives them.
+    pub fn parameters(self) -> Vec<(&'static str, Parameter)> {
+        use Parameter::{Index, Name, Number};
         match self {
-            Self::Fixed(distribution) => Ok(distribution),
-            Self::VarianceScaling(root) => root.distribution(shape, layout),
+            Self::Fixed(distribution) => distribution
+                .parameters()
+                .into_iter()
+                .map(|(name, value)| (name, Number(value)))
+                .collect(),
+            Self::VarianceScaling(root) => vec![
+                ("scale", Number(root.scale)),
+                ("mode", Name(root.mode.name())),
+                ("distribution", Name(root.family.name())),
+            ],
+            Self::Embedding { distribution, padding } => {
+                vec![("std", Number(distribution.std())), ("padding_idx", Index(padding))]
+            }
+            Self::Pattern(pattern) => {
+                vec![("gain", Number(pattern.gain)), ("center", Name(pattern.center.name()))]
+            }
+            Self::Orthogonal(o) => {
+                let mut parameters = vec![("gain", Number(o.gain))];
+                parameters.extend(o.center.map(|center| ("center", Name(center.name()))));
+                parameters
+            }
+            Self::Sparse(sparse) => {
+                vec![("sparsity", Number(sparse.sparsity)), ("std", Number(sparse.std))]
+            }
         }
     }
 }

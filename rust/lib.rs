@@ -13,7 +13,9 @@
 //! | [`parallel`], `pool` | work items, and the threads that share them |
 //! | [`region`], [`indexing`] | parts of an array, and NumPy's way to name them |
 //! | [`fill`] | stream + distribution + part of an array -> values |
-//! | [`fans`], [`initializer`] | shapes -> fans -> variances: the named schemes |
+//! | [`fans`], [`weight`] | which axes of a weight are inputs and outputs |
+//! | [`pattern`], [`orthogonal`], [`sparse`] | weights that are more than independent numbers |
+//! | [`law`], [`initializer`] | initializer + shape -> law of the elements -> values |
 //! | [`nn`] | activations, losses, dense layers, optimizers, training |
 //!
 //! The feature `python` adds the bindings (`rust/python/`), which check, allocate and call, nothing else.
@@ -26,8 +28,12 @@ pub mod fill;
 pub mod gaussian;
 pub mod indexing;
 pub mod initializer;
+pub mod law;
+mod named;
 pub mod nn;
+pub mod orthogonal;
 pub mod parallel;
+pub mod pattern;
 pub mod philox;
 mod pool;
 #[cfg(feature = "python")]
@@ -37,6 +43,8 @@ mod quantile_table;
 pub mod region;
 pub mod sample;
 pub mod simd;
+pub mod sparse;
 pub mod stream;
+pub mod weight;
 
 pub use error::{Error, Result};

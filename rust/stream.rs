@@ -32,8 +32,14 @@ impl Stream {
     pub fn new(seed: u64, name: Option<&str>) -> Self {
         Self {
             schedule: schedule([seed as u32, (seed >> 32) as u32]),
-            name_id: name.map_or(0, name_id),
+            name_id: name.map_or(0, |name| hash("name", name.as_bytes())),
         }
+    }
+
+    /// Another stream of the same parameter, for numbers that are not its values.
+    pub fn branch(&self, purpose: &str) -> Self {
+        let name_id = hash("branch", &[&self.name_id.to_le_bytes(), purpose.as_bytes()].concat());
+        Self { schedule: self.schedule.clone(), name_id }
     }
 
     /// Superblock `s`: words `64 s ..` of the stream, as `[w][l]`.
@@ -70,13 +76,13 @@ impl Stream {
     }
 }
 
-/// The first eight bytes, little end first, of SHA-256 over a tag, the length of the name in bytes as a
-/// 64-bit little-endian number, and the name in UTF-8.
-fn name_id(name: &str) -> u64 {
+/// The first eight bytes, little end first, of SHA-256 over a tag, the length of the data in bytes as a
+/// 64-bit little-endian number, and the data (a name in UTF-8).
+fn hash(tag: &str, data: &[u8]) -> u64 {
     let digest = Sha256::new()
-        .chain_update(format!("initcore stream v{VERSION} name"))
-        .chain_update((name.len() as u64).to_le_bytes())
-        .chain_update(name)
+        .chain_update(format!("initcore stream v{VERSION} {tag}"))
+        .chain_update((data.len() as u64).to_le_bytes())
+        .chain_update(data)
         .finalize();
     u64::from_le_bytes(std::array::from_fn(|i| digest[i]))
 }

@@ -3,12 +3,18 @@
 from . import datasets, plot
 from ._core import (
     Constant,
+    DeltaOrthogonal,
+    Embedding,
+    Identity,
     Initializer,
+    Layout,
     Normal,
+    Orthogonal,
+    Sparse,
     TruncatedNormal,
     Uniform,
     VarianceScaling,
-    fans,
+    Zero,
 )
 from .config import __version__, get_isa, get_num_threads, set_isa, set_num_threads, show_config
 from .dense import DenseCache, dense_backward, dense_forward
@@ -36,6 +42,7 @@ from .initializers import (
     xavier_uniform,
     zeros,
 )
+from .layouts import fans
 from .nn import MLP
 from .optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSProp
 from .schedules import ConstantSchedule, CosineSchedule, Schedule, StepSchedule
@@ -50,19 +57,26 @@ __all__ = [
     "Constant",
     "ConstantSchedule",
     "CosineSchedule",
+    "DeltaOrthogonal",
     "DenseCache",
     "Divergence",
     "EarlyStopping",
+    "Embedding",
     "History",
+    "Identity",
     "Initializer",
+    "Layout",
     "Normal",
     "Optimizer",
+    "Orthogonal",
     "RMSProp",
     "Schedule",
+    "Sparse",
     "StepSchedule",
     "TruncatedNormal",
     "Uniform",
     "VarianceScaling",
+    "Zero",
     "__version__",
     "constant",
     "datasets",

@@ -10,18 +10,24 @@ from .training import Samples
 
 __all__ = [
     "Constant",
+    "DeltaOrthogonal",
+    "Embedding",
+    "Identity",
     "Initializer",
+    "Layout",
     "Mlp",
     "Normal",
+    "Orthogonal",
+    "Sparse",
     "TruncatedNormal",
     "Uniform",
     "VarianceScaling",
+    "Zero",
     "available_isas",
     "check_optimizer",
     "check_schedule",
     "dense_backward",
     "dense_forward",
-    "fans",
     "get_isa",
     "get_num_threads",
     "loss_has_accuracy",
@@ -44,11 +50,13 @@ class Initializer:
         name: str | None = None,
         dtype: npt.DTypeLike | None = None,
         index: Index | None = None,
-        layout: str = "numpy",
+        layout: str | Layout = ...,
         out: Array | None = None,
         num_threads: int | None = None,
     ) -> Array: ...
-    def std(self, shape: Shape, *, layout: str = "numpy") -> float: ...
+    def std(self, shape: Shape, *, layout: str | Layout = ...) -> float: ...
+    def law(self, shape: Shape, *, layout: str | Layout = ...) -> Initializer | None: ...
+    def scaled(self, gain: float) -> Self: ...
     def get_config(self) -> dict[str, Any]: ...
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self, /) -> int: ...
@@ -73,9 +81,57 @@ class TruncatedNormal(Initializer):
 @final
 class VarianceScaling(Initializer):
     def __new__(
-        cls, scale: float = 1.0, mode: str = "fan_in", distribution: str = "truncated_normal"
+        cls,
+        scale: float = 1.0,
+        mode: str = "fan_in",
+        distribution: str = "truncated_normal",
+        *,
+        activation: str | Callable[..., Any] | None = None,
     ) -> Self: ...
-    def scaled(self, gain: float = 1.0, *, negative_slope: float = 0.0) -> VarianceScaling: ...
+    def for_slope(self, negative_slope: float) -> VarianceScaling: ...
+
+@final
+class Embedding(Initializer):
+    def __new__(cls, std: float = 1.0, padding_idx: int | None = None) -> Self: ...
+
+@final
+class Identity(Initializer):
+    def __new__(cls, gain: float = 1.0, center: str = "lower") -> Self: ...
+
+@final
+class Zero(Initializer):
+    def __new__(cls, gain: float = 1.0, center: str = "lower") -> Self: ...
+
+@final
+class Orthogonal(Initializer):
+    def __new__(cls, gain: float = 1.0) -> Self: ...
+
+@final
+class DeltaOrthogonal(Initializer):
+    def __new__(cls, gain: float = 1.0, center: str = "lower") -> Self: ...
+
+@final
+class Sparse(Initializer):
+    def __new__(cls, sparsity: float, std: float = 0.01) -> Self: ...
+
+@final
+class Layout:
+    def __new__(
+        cls,
+        axes: str | None = None,
+        *,
+        in_axis: Shape | None = None,
+        out_axis: Shape | None = None,
+        batch_axis: Shape | None = None,
+        groups: SupportsIndex | None = None,
+        transposed: bool = False,
+        blocks: SupportsIndex | None = None,
+    ) -> Self: ...
+    def fans(self, shape: Shape) -> tuple[int, int]: ...
+    def get_config(self) -> dict[str, Any]: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self, /) -> int: ...
+    def __reduce__(self) -> tuple[Callable[..., Layout], tuple[()]]: ...
 
 @final
 class Mlp:
@@ -122,7 +178,6 @@ def dense_backward(
 def dense_forward(
     x: Array, w: Array, b: Array | None, activation: str, num_threads: int | None
 ) -> tuple[Array, Array | None]: ...
-def fans(shape: Shape, *, layout: str = "numpy") -> tuple[int, int]: ...
 def available_isas() -> list[str]: ...
 def get_isa() -> str: ...
 def get_num_threads() -> int: ...

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _core, specs
-from ._core import Constant, Initializer, Normal, TruncatedNormal, Uniform, VarianceScaling
+from ._core import Constant, Initializer, Layout, Normal, TruncatedNormal, Uniform, VarianceScaling
 
 Shape: TypeAlias = SupportsIndex | Sequence[SupportsIndex]
 IndexArray: TypeAlias = (
@@ -41,7 +41,7 @@ class Options(TypedDict, total=False):
     name: str | None
     dtype: npt.DTypeLike | None
     index: Index | None
-    layout: str
+    layout: str | Layout
     out: Array | None
     num_threads: int | None
 
@@ -276,7 +276,7 @@ def _fan_scaled_for_relu(name: str, source: str) -> FanScaledForRelu:
         **options: Unpack[Options],
     ) -> Array:
         plain = gain == 1.0 and negative_slope == 0.0
-        initializer = root if plain else root.scaled(gain, negative_slope=negative_slope)
+        initializer = root if plain else root.scaled(gain).for_slope(negative_slope)
         return initializer(shape, **options)
 
     sample.__doc__ = (
@@ -312,7 +312,7 @@ lecun_truncated_normal = _fan_scaled("lecun_truncated_normal", _LECUN)
 
 def _scaled(root: VarianceScaling) -> Callable[..., Initializer]:
     def make(gain: float = 1.0, *, negative_slope: float = 0.0) -> Initializer:
-        return root.scaled(gain, negative_slope=negative_slope)
+        return root.scaled(gain).for_slope(negative_slope)
 
     return make
 

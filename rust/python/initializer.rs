@@ -11,14 +11,22 @@ use pyo3::types::{PyDict, PySlice, PyTuple, PyType};
 use super::array::{Dtype, as_block, check_out, empty, empty_of};
 use super::call::{detached, threads};
 use super::index::{Shape, integer, region};
+use super::layout::LayoutArgument;
 use crate::dispatch::with_default_floats;
 use crate::distribution::Distribution;
-use crate::fans::{Layout, fans as fans_of};
-use crate::fill::fill_part;
-use crate::initializer::{self as core, Family, Mode};
+use crate::initializer::{Family, Mode, Parameter};
+use crate::law::Law;
+use crate::pattern::{Kind, Pattern};
 use crate::region::Region;
 use crate::sample::Sample;
 use crate::stream::Stream;
+
+/// The core's types, whose names the classes here have too.
+mod core {
+    pub use crate::initializer::{Initializer, VarianceScaling, schemes};
+    pub use crate::orthogonal::Orthogonal;
+    pub use crate::sparse::Sparse;
+}
 
 /// Base class of all initializers.
 #[pyclass(frozen, subclass, module = "initcore", from_py_object)]
@@ -52,7 +60,7 @@ fn seed_from(seed: Option<&Bound<'_, PyAny>>) -> PyResult<u64> {
 
 struct Job {
     stream: Stream,
-    distribution: Distribution,
+    law: Law,
     region: Region,
     shape: Vec<u64>,
     threads: usize,
@@ -64,36 +72,37 @@ impl Job {
 
     /// Fills `out`, whose shape and dtype are checked.
     fn run<T: Sample + numpy::Element>(&self, out: &Bound<'_, PyUntypedArray>) -> PyResult<()> {
-        if let Some(mut block) = as_block::<T>(out)? {
-            return self.fill(out.py(), 0, block.as_slice_mut()?);
+        let py = out.py();
+        let block = as_block::<T>(out)?;
+        let values = detached(py, |stop| self.law.prepare(&self.stream, self.threads, stop))?;
+        let fill = |begin, out: &mut [T]| {
+            detached(py, |stop| values.fill(&self.region, begin, out, self.threads, stop))
+        };
+        if let Some(mut block) = block {
+            return fill(0, block.as_slice_mut()?);
         }
         // Strides, misalignment and byte order are NumPy's business.
-        let (py, flat) = (out.py(), out.getattr("flat")?);
+        let flat = out.getattr("flat")?;
         // An empty fill makes all checks, for an empty array too.
-        self.fill::<T>(py, 0, &mut [])?;
+        fill(0, &mut [])?;
         let stage = empty::<T>(py, &[self.region.len().min(Self::STAGE)])?;
         for begin in (0..self.region.len()).step_by(Self::STAGE as usize) {
             let end = self.region.len().min(begin + Self::STAGE);
             let len = (end - begin) as usize;
             // a stage ends long before `detached` would look
             py.check_signals()?;
-            self.fill(py, begin, &mut stage.try_readwrite()?.as_slice_mut()?[..len])?;
+            fill(begin, &mut stage.try_readwrite()?.as_slice_mut()?[..len])?;
             let part = stage.get_item(PySlice::new(py, 0, len as isize, 1))?;
             flat.set_item(PySlice::new(py, begin as isize, end as isize, 1), part)?;
         }
         Ok(())
-    }
-
-    fn fill<T: Sample>(&self, py: Python<'_>, begin: u64, out: &mut [T]) -> PyResult<()> {
-        let Self { stream, distribution, region, threads, .. } = self;
-        detached(py, |stop| fill_part(stream, *distribution, region, begin, out, *threads, stop))
     }
 }
 
 #[pymethods]
 impl Initializer {
     /// Make the array; see the functions of the package for the meaning of the arguments.
-    #[pyo3(signature = (shape, *, seed=None, name=None, dtype=None, index=None, layout="numpy", out=None, num_threads=None))]
+    #[pyo3(signature = (shape, *, seed=None, name=None, dtype=None, index=None, layout=LayoutArgument::default(), out=None, num_threads=None))]
     #[expect(clippy::too_many_arguments, reason = "the public keyword arguments")]
     fn __call__(
         &self,
@@ -103,15 +112,15 @@ impl Initializer {
         name: Option<&str>,
         dtype: Option<&Bound<'_, PyAny>>,
         index: Option<&Bound<'_, PyAny>>,
-        layout: &str,
+        layout: LayoutArgument,
         out: Option<&Bound<'_, PyAny>>,
         num_threads: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
-        let distribution = self.law.distribution(&shape.0, layout.parse()?)?;
+        let law = self.law.law(&shape.0, &layout.0)?;
         let (region, part) = region(&shape.0, index)?;
         let job = Job {
             stream: Stream::new(seed_from(seed)?, name),
-            distribution,
+            law,
             region,
             shape: part,
             threads: threads(num_threads)?,
@@ -155,34 +164,37 @@ impl Initializer {
         Ok(out.into_any().unbind())
     }
 
-    /// Standard deviation of the elements of an array of this shape.
-    #[pyo3(signature = (shape, *, layout="numpy"))]
-    fn std(&self, shape: Shape, layout: &str) -> PyResult<f64> {
-        Ok(match self.law {
-            core::Initializer::Fixed(distribution) => {
-                layout.parse::<Layout>()?;
-                with_default_floats(|| distribution.std())
-            }
-            core::Initializer::VarianceScaling(root) => root.std(&shape.0, layout.parse()?)?,
-        })
+    /// Standard deviation of the elements of an array of this shape: over draws, and over positions where they
+    /// differ.
+    #[pyo3(signature = (shape, *, layout=LayoutArgument::default()))]
+    fn std(&self, shape: Shape, layout: LayoutArgument) -> PyResult<f64> {
+        Ok(self.law.std(&shape.0, &layout.0)?)
+    }
+
+    /// The law that each element of an array of this shape follows by itself, as an initializer that does not
+    /// depend on the shape; None where they do not (orthogonal, sparse, identity).
+    #[pyo3(signature = (shape, *, layout=LayoutArgument::default()))]
+    fn law(
+        &self,
+        py: Python<'_>,
+        shape: Shape,
+        layout: LayoutArgument,
+    ) -> PyResult<Option<Py<PyAny>>> {
+        match self.law.law(&shape.0, &layout.0)? {
+            Law::Each(distribution) => Ok(Some(fixed_object(py, distribution)?)),
+            _ => Ok(None),
+        }
+    }
+
+    /// The same with values `gain` times as large.
+    fn scaled(slf: &Bound<'_, Self>, gain: f64) -> PyResult<Py<PyAny>> {
+        let config = config_of(slf.py(), slf.get().law.scaled(gain)?)?;
+        Ok(slf.get_type().call((), Some(&config))?.unbind())
     }
 
     /// Parameters by name; `type(init)(**init.get_config()) == init`.
     fn get_config<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let config = PyDict::new(py);
-        match self.law {
-            core::Initializer::Fixed(distribution) => {
-                for (name, value) in distribution.parameters() {
-                    config.set_item(name, value)?;
-                }
-            }
-            core::Initializer::VarianceScaling(root) => {
-                config.set_item("scale", root.scale())?;
-                config.set_item("mode", root.mode().name())?;
-                config.set_item("distribution", root.family().name())?;
-            }
-        }
-        Ok(config)
+        config_of(py, self.law)
     }
 
     fn __eq__(&self, other: &Self) -> bool {
@@ -209,6 +221,32 @@ impl Initializer {
         let config = slf.get().get_config(slf.py())?;
         Ok((slf.get_type(), config.values().to_tuple()))
     }
+}
+
+fn config_of(py: Python<'_>, law: core::Initializer) -> PyResult<Bound<'_, PyDict>> {
+    let config = PyDict::new(py);
+    for (name, value) in law.parameters() {
+        match value {
+            Parameter::Number(number) => config.set_item(name, number)?,
+            Parameter::Name(text) => config.set_item(name, text)?,
+            Parameter::Index(index) => config.set_item(name, index)?,
+        }
+    }
+    Ok(config)
+}
+
+/// The object of the class that stands for a distribution.
+fn fixed_object(py: Python<'_>, distribution: Distribution) -> PyResult<Py<PyAny>> {
+    let base = Initializer { law: core::Initializer::Fixed(distribution) };
+    let base = PyClassInitializer::from(base);
+    Ok(match distribution {
+        Distribution::Constant(_) => Py::new(py, base.add_subclass(Constant))?.into_any(),
+        Distribution::Uniform { .. } => Py::new(py, base.add_subclass(Uniform))?.into_any(),
+        Distribution::Normal { .. } => Py::new(py, base.add_subclass(Normal))?.into_any(),
+        Distribution::TruncatedNormal { .. } => {
+            Py::new(py, base.add_subclass(TruncatedNormal))?.into_any()
+        }
+    })
 }
 
 /// A subclass of `Initializer` whose constructor gives a law.
@@ -256,32 +294,74 @@ subclass! {
 subclass! {
     /// Mean 0 and variance `scale / fan`: the root of the xavier, he and lecun schemes.
     ///
-    /// `mode` is "fan_in", "fan_out" or "fan_avg"; `distribution` is "normal", "truncated_normal" (cut at
-    /// two standard deviations of the parent; the variance is that after the cut) or "uniform".
-    VarianceScaling, (scale=1.0, mode="fan_in", distribution="truncated_normal"),
-    (scale: f64, mode: &str, distribution: &str),
-    core::Initializer::VarianceScaling(core::VarianceScaling::new(
-        scale,
-        mode.parse::<Mode>()?,
-        distribution.parse::<Family>()?,
-    )?);
-    /// The same scheme with weights `gain` times as large, for a leaky relu of slope `negative_slope`
-    /// where it was made for a relu: the variance is multiplied by `gain**2 / (1 + negative_slope**2)`.
-    #[pyo3(signature = (gain=1.0, *, negative_slope=0.0))]
-    fn scaled(
-        slf: PyRef<'_, Self>,
-        py: Python<'_>,
-        gain: f64,
-        negative_slope: f64,
-    ) -> PyResult<Py<Self>> {
+    /// `mode` is "fan_in", "fan_out", "fan_avg", "fan_geo_avg" (the geometric mean) or "fan_in_squared";
+    /// `distribution` is "normal", "truncated_normal" (cut at two standard deviations of the parent; the
+    /// variance is that after the cut) or "uniform". `activation`, a name or a function, multiplies the scale by the
+    /// square of its exact gain (see `gain`).
+    VarianceScaling, (scale=1.0, mode="fan_in", distribution="truncated_normal", *, activation=None),
+    (scale: f64, mode: &str, distribution: &str, activation: Option<&Bound<'_, PyAny>>),
+    {
+        let (mode, family) = (mode.parse::<Mode>()?, distribution.parse::<Family>()?);
+        let root = core::Initializer::VarianceScaling(core::VarianceScaling::new(scale, mode, family)?);
+        match activation {
+            None => root,
+            Some(activation) => {
+                let gains = activation.py().import("initcore.gains")?;
+                root.scaled(gains.call_method1("gain", (activation,))?.extract()?)?
+            }
+        }
+    };
+    /// The same scheme for a leaky relu of this slope where it was made for a relu: the variance is divided by
+    /// `1 + negative_slope**2`.
+    fn for_slope(slf: PyRef<'_, Self>, py: Python<'_>, negative_slope: f64) -> PyResult<Py<Self>> {
         let law = match slf.as_super().law {
             core::Initializer::VarianceScaling(root) => {
-                core::Initializer::VarianceScaling(root.scaled(gain, negative_slope)?)
+                core::Initializer::VarianceScaling(root.for_slope(negative_slope)?)
             }
-            fixed @ core::Initializer::Fixed(_) => fixed,
+            other => other,
         };
         Py::new(py, PyClassInitializer::from(Initializer { law }).add_subclass(Self))
     }
+}
+subclass! {
+    /// Rows of a table (rows, features), one for each word: normal with mean 0; the row `padding_idx` is zeros.
+    Embedding, (std=1.0, padding_idx=None), (std: f64, padding_idx: Option<u64>),
+    match fixed(Distribution::Normal { mean: 0.0, std })? {
+        core::Initializer::Fixed(distribution) => {
+            core::Initializer::Embedding { distribution, padding: padding_idx }
+        }
+        other => other,
+    }
+}
+
+/// A pattern whose parameters are checked.
+fn pattern(kind: Kind, gain: f64, center: &str) -> PyResult<core::Initializer> {
+    Ok(core::Initializer::Pattern(Pattern { kind, gain, center: center.parse()? }.checked()?))
+}
+
+subclass! {
+    /// Ones where input and output have the same number, at the centre of the kernel.
+    Identity, (gain=1.0, center="lower"), (gain: f64, center: &str),
+    pattern(Kind::Identity, gain, center)?
+}
+subclass! {
+    /// The identity, or a Hadamard matrix where outputs are more than inputs.
+    Zero, (gain=1.0, center="lower"), (gain: f64, center: &str), pattern(Kind::Zero, gain, center)?
+}
+subclass! {
+    /// Orthonormal columns or rows, whichever are fewer, drawn from the Haar measure.
+    Orthogonal, (gain=1.0), (gain: f64),
+    core::Initializer::Orthogonal(core::Orthogonal { gain, center: None }.checked()?)
+}
+subclass! {
+    /// An orthogonal matrix at the centre of the kernel, zeros elsewhere.
+    DeltaOrthogonal, (gain=1.0, center="lower"), (gain: f64, center: &str),
+    core::Initializer::Orthogonal(core::Orthogonal { gain, center: Some(center.parse()?) }.checked()?)
+}
+subclass! {
+    /// Normal values with mean 0; in each column of a matrix, `ceil(sparsity * rows)` of them are zeros.
+    Sparse, (sparsity, std=0.01), (sparsity: f64, std: f64),
+    core::Initializer::Sparse(core::Sparse { sparsity, std }.checked()?)
 }
 
 /// The named variance-scaling schemes: name -> (scale, mode, distribution).
@@ -290,11 +370,4 @@ pub fn schemes() -> Vec<(String, (f64, &'static str, &'static str))> {
     core::schemes()
         .map(|(name, root)| (name, (root.scale(), root.mode().name(), root.family().name())))
         .collect()
-}
-
-/// (fan_in, fan_out) of a weight of this shape.
-#[pyfunction]
-#[pyo3(signature = (shape, *, layout="numpy"))]
-pub fn fans(shape: Shape, layout: &str) -> PyResult<(u64, u64)> {
-    Ok(fans_of(&shape.0, layout.parse()?)?)
 }

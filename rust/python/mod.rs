@@ -10,6 +10,7 @@ mod config;
 mod dense;
 mod index;
 mod initializer;
+mod layout;
 mod mlp;
 mod optimizer;
 
@@ -26,8 +27,11 @@ mod _core {
     use super::dense::{dense_backward, dense_forward};
     #[pymodule_export]
     use super::initializer::{
-        Constant, Initializer, Normal, TruncatedNormal, Uniform, VarianceScaling, fans, schemes,
+        Constant, DeltaOrthogonal, Embedding, Identity, Initializer, Normal, Orthogonal, Sparse,
+        TruncatedNormal, Uniform, VarianceScaling, Zero, schemes,
     };
+    #[pymodule_export]
+    use super::layout::Layout;
     #[pymodule_export]
     use super::mlp::{Mlp, loss_has_accuracy, loss_takes_labels, nn_names};
     #[pymodule_export]
