@@ -22,7 +22,7 @@ __all__ = [
     "TruncatedNormal",
     "Uniform",
     "VarianceScaling",
-    "Zero",
+    "ZerO",
     "available_isas",
     "check_optimizer",
     "check_schedule",
@@ -99,7 +99,7 @@ class Identity(Initializer):
     def __new__(cls, gain: float = 1.0, center: str = "lower") -> Self: ...
 
 @final
-class Zero(Initializer):
+class ZerO(Initializer):
     def __new__(cls, gain: float = 1.0, center: str = "lower") -> Self: ...
 
 @final

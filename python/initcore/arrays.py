@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar, get_args
@@ -50,6 +51,22 @@ def integer(value: SupportsIndex, what: str, low: int, high: int = 2**63) -> int
         msg = f"{what} must be in [{low}, 2**{high.bit_length() - 1}), got {number}"
         raise ValueError(msg)
     return number
+
+
+def positive(value: float, what: str) -> float:
+    """Check that `value` is a finite number above 0."""
+    if not (value > 0 and math.isfinite(value)):
+        msg = f"{what} must be positive and finite, got {value}"
+        raise ValueError(msg)
+    return float(value)
+
+
+def one_of(value: str, what: str, choices: Iterable[str]) -> str:
+    """Check that `value` is one of some names."""
+    if value not in choices:
+        msg = f"unknown {what} {value!r}: expected one of {', '.join(choices)}"
+        raise ValueError(msg)
+    return value
 
 
 def expect(value: object, kind: Any, what: str) -> None:

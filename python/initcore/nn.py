@@ -91,11 +91,15 @@ class MLP:
 
     def _new_core(self) -> _core.Mlp:
         """Make the Rust object, with all parameters zero."""
+        bias = per_layer(self.bias, max(len(self.sizes) - 1, 0), "bias")
+        return _core.Mlp(list(self.sizes), self.layer_activations(), bias, self.dtype)
+
+    def layer_activations(self) -> list[str]:
+        """Name the activation of each layer, the output's last."""
         depth = max(len(self.sizes) - 1, 0)
         hidden = per_layer(self.activation, max(depth - 1, 0), "activation")
-        bias = per_layer(self.bias, depth, "bias")
         expect(self.output_activation, str, "output_activation")
-        return _core.Mlp(list(self.sizes), [*hidden, self.output_activation][:depth], bias, self.dtype)
+        return [*hidden, self.output_activation][:depth]
 
     def __repr__(self) -> str:
         """Architecture and initializer."""

@@ -346,7 +346,7 @@ subclass! {
 }
 subclass! {
     /// The identity, or a Hadamard matrix where outputs are more than inputs.
-    Zero, (gain=1.0, center="lower"), (gain: f64, center: &str), pattern(Kind::Zero, gain, center)?
+    ZerO, (gain=1.0, center="lower"), (gain: f64, center: &str), pattern(Kind::Zero, gain, center)?
 }
 subclass! {
     /// Orthonormal columns or rows, whichever are fewer, drawn from the Haar measure.

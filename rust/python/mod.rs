@@ -28,7 +28,7 @@ mod _core {
     #[pymodule_export]
     use super::initializer::{
         Constant, DeltaOrthogonal, Embedding, Identity, Initializer, Normal, Orthogonal, Sparse,
-        TruncatedNormal, Uniform, VarianceScaling, Zero, schemes,
+        TruncatedNormal, Uniform, VarianceScaling, ZerO, schemes,
     };
     #[pymodule_export]
     use super::layout::Layout;
