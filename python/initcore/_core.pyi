@@ -23,6 +23,7 @@ __all__ = [
     "Uniform",
     "VarianceScaling",
     "ZerO",
+    "activation",
     "available_isas",
     "check_optimizer",
     "check_schedule",
@@ -170,6 +171,9 @@ class Mlp:
         num_threads: int | None,
     ) -> None: ...
 
+def activation(
+    name: str, z: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]: ...
 def check_optimizer(optimizer: object) -> None: ...
 def check_schedule(schedule: object) -> None: ...
 def dense_backward(

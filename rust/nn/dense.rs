@@ -134,6 +134,23 @@ impl<'a, T: Real> Layer<'a, T> {
     }
 }
 
+/// `y = f(z)` and `slope = f'(z)`, in place: `y` holds z.
+///
+/// # Errors
+/// [`crate::Error::Invalid`] when the lengths differ; [`crate::Error::Interrupted`] when stopped.
+pub fn activate<T: Real>(
+    activation: Activation,
+    y: &mut [T],
+    slope: &mut [T],
+    run: Run<'_>,
+) -> Result<()> {
+    check_shape("slope", slope.len(), 1, y.len())?;
+    let blocks = y.chunks_mut(CHUNK).zip(slope.chunks_mut(CHUNK));
+    for_each(run, blocks.len(), blocks, |(y, slope)| {
+        dispatch::run(Finish { b: None, activation, y, slope: Some(slope) });
+    })
+}
+
 /// `dz = dy * slope`: the gradient before the activation, of that after it.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! One dense layer in Python, forward and backward.
+//! One dense layer in Python, forward and backward, and activation functions on their own.
 
 use numpy::prelude::*;
 use numpy::{Element, PyReadonlyArray1, PyReadonlyArray2, PyUntypedArray};
@@ -9,7 +9,7 @@ use super::array::{Number, RealDtype, empty};
 use super::call::{detached, threads};
 use crate::nn::Run;
 use crate::nn::activation::Activation;
-use crate::nn::dense::{Gradients, Layer, error};
+use crate::nn::dense::{Gradients, Layer, activate, error};
 
 /// Borrowed arrays of one dense layer: x (batch, fan_in), w (fan_in, fan_out), b (fan_out,).
 struct DenseArrays<'py, T: Element> {
@@ -167,4 +167,23 @@ pub fn dense_backward<'py>(
             dense_backward_typed(dy, &DenseArrays::<f64>::new(x, w, None)?, slope, threads)
         }
     }
+}
+
+/// `f(z)` and `f'(z)` of the activation with this name, for every element of `z`.
+#[pyfunction]
+pub fn activation<'py>(
+    name: &str,
+    z: PyReadonlyArray1<'py, f64>,
+) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+    let (py, activation) = (z.py(), name.parse()?);
+    let z = z.as_slice()?;
+    let shape = [z.len() as u64];
+    let (value, slope) = (empty::<f64>(py, &shape)?, empty::<f64>(py, &shape)?);
+    {
+        let (mut value, mut slope) = (value.readwrite(), slope.readwrite());
+        let (value, slope) = (value.as_slice_mut()?, slope.as_slice_mut()?);
+        value.copy_from_slice(z);
+        detached(py, |stop| activate(activation, value, slope, Run { threads: 1, stop }))?;
+    }
+    Ok((value.into_any(), slope.into_any()))
 }

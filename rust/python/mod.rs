@@ -24,7 +24,7 @@ mod _core {
         available_isas, get_isa, get_num_threads, set_isa, set_num_threads, stream_version, version,
     };
     #[pymodule_export]
-    use super::dense::{dense_backward, dense_forward};
+    use super::dense::{activation, dense_backward, dense_forward};
     #[pymodule_export]
     use super::initializer::{
         Constant, DeltaOrthogonal, Embedding, Identity, Initializer, Normal, Orthogonal, Sparse,

@@ -1,0 +1,108 @@
+"""Moments of an activation f under Gaussians: all that mean-field theory asks of it.
+
+Notation: u ~ N(0, q), with u = sqrt(q) z; u1 and u2 are two such, of correlation c. Arguments are arrays of one
+axis, the rows of the quadrature.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .quadrature import EPS, LANDMARKS, Floats, integrate
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from .activations import Activation
+
+# The limit q -> 0 is taken at _SMALL, or where differences of values are small beside f(0), at _SMALL_STEP.
+_SMALL, _SMALL_STEP = 1e-24, 1e-9
+
+
+def second_moment(f: Activation, q: Floats) -> Floats:
+    """Give ``E[f(u)^2]``."""
+
+    def integrand(u: Floats, _: object) -> tuple[Floats, float]:
+        return f.value(u)[None] ** 2, 0.0
+
+    return integrate(integrand, np.sqrt(np.maximum(q, _SMALL)), f.splits)[0]
+
+
+def slope_moment(f: Activation, q: Floats) -> Floats:
+    """Give ``E[f'(u)^2]``; infinite where f jumps."""
+
+    def integrand(u: Floats, _: object) -> tuple[Floats, Floats]:
+        _, slope, error = f.value_and_slope(u)
+        doubt = (2 * np.abs(slope).max(axis=1) + error) * error
+        return slope[None] ** 2, doubt[None]
+
+    smallest = _SMALL if f.has_slope or f.origin == 0 else _SMALL_STEP
+    return integrate(integrand, np.sqrt(np.maximum(q, smallest)), f.splits)[0]
+
+
+def second_moment_and_rate(f: Activation, q: Floats) -> tuple[Floats, Floats]:
+    """Give ``M = E[f(u)^2]`` and ``dM/dq``.
+
+    By Stein's lemma ``dM/dq = E[f(u)^2 (z^2 - 1)] / (2 q)``: no derivative of f, which may jump. Taking f(0)^2, whose
+    part is zero, away keeps the digits for small q.
+    """
+    q = np.maximum(q, _SMALL if f.origin == 0 else _SMALL_STEP)
+    std = np.sqrt(q)
+
+    def integrand(u: Floats, row: npt.NDArray[np.intp]) -> tuple[Floats, Floats]:
+        square, weight = f.value(u) ** 2, (u / std[row, None]) ** 2 - 1
+        values = np.stack([square, (square - f.origin**2) * weight])
+        return values, _rounding(_largest(square) * _largest(weight))
+
+    moment, rate = integrate(integrand, std, f.splits)
+    return moment, rate / (2 * q)
+
+
+def pair_moment_and_rate(f: Activation, q: Floats, c: Floats) -> tuple[Floats, Floats]:
+    """Give ``P = E[f(u1) f(u2)]`` and ``dP/dc``, for -1 < c < 1; the latter to about ``1e-15 / (1 - c^2)``.
+
+    The inner expectation is that over u2 given u1, which is N(c u1, s^2 q) with s^2 = 1 - c^2. With z1 and z2 standard
+    and ``u2 = sqrt(q) (c z1 + s z2)``, Stein's lemma gives ``dP/dc = E[f(u1) f(u2) (z1 z2 + c/s (1 - z2^2))] / s``:
+    again no derivative of f, and again what contributes nothing, f(c u1), is taken away.
+    """
+    std, s = np.sqrt(q), np.sqrt((1 - c) * (1 + c))
+    spread = np.sqrt(integrate(lambda u, _: ((f.value(u)[None] - f.origin) ** 2, 0.0), std, f.splits)[0])
+
+    def outer(u: Floats, row: npt.NDArray[np.intp]) -> tuple[Floats, Floats]:
+        # One for each inner expectation.
+        root, ci, si, floor = (np.repeat(x[row], u.shape[1]) for x in (std, c, s, spread))
+        z1, mean = u.ravel() / root, ci * u.ravel()
+        center = f.value(mean)
+
+        def inner(t: Floats, row: npt.NDArray[np.intp]) -> tuple[Floats, Floats]:
+            value = f.value(mean[row, None] + t)
+            s, z = si[row, None], t / (si * root)[row, None]
+            weight = (z1[row, None] * z + (ci[row, None] / s) * (1 - z * z)) / s
+            values = np.stack([value, (value - center[row, None]) * weight])
+            return values, _rounding(_largest(value) * _largest(weight))
+
+        value = f.value(u)
+        expected = integrate(inner, si * root, f.splits, mean=mean, floor=floor).reshape(2, *u.shape)
+        size = _largest(value) * (1 + _largest(u) / std[row]) / s[row] ** 2
+        return value * expected, _rounding((_largest(value) + spread[row]) * size)
+
+    # As c -> +-1, the inner expectation follows f's kinks at ever closer quarters, within s sqrt(q): panels there.
+    levels = np.minimum(s[:, None] * 8.0 ** np.arange(-np.log2(s.min() * 4) // 3 + 1), 0.5)
+    near = (
+        np.concatenate([LANDMARKS, f.splits])
+        + (std[:, None] * np.concatenate([-levels, levels], axis=1))[..., None]
+    )
+    moment, rate = integrate(outer, std, near.reshape(q.size, -1))
+    return moment, rate
+
+
+def _largest(values: Floats) -> Floats:
+    """Give the largest size on each panel. values: (panels, nodes) -> (panels,)."""
+    return np.abs(values).max(axis=1)
+
+
+def _rounding(size: Floats) -> Floats:
+    """Give the doubt of two integrands, the second a difference of numbers of this size. (panels,) -> (2, panels)."""
+    return np.stack([np.zeros_like(size), 8 * EPS * size])
