@@ -78,20 +78,21 @@ class Activation:
             return _core.activation(self.name, np.ravel(u))[0].reshape(u.shape)
         return self._value(u)
 
-    def value_and_slope(self, u: Floats) -> tuple[Floats, Floats, Floats | float]:
+    def value_and_slope(self, u: Floats) -> tuple[Floats, Floats, Floats]:
         """Give ``f(u)``, ``f'(u)`` and the error of the latter, for the nodes of panels as in `Integrand`.
 
-        u, f(u), f'(u): (panels, nodes); error: (panels,), or 0.
+        u, f(u), f'(u): (panels, nodes); error: (panels,).
         """
+        exact = np.zeros(len(u))
         if self._value is None:
             value, slope = _core.activation(self.name, np.ravel(u))
-            return value.reshape(u.shape), slope.reshape(u.shape), 0.0
+            return value.reshape(u.shape), slope.reshape(u.shape), exact
         value = self._value(u)
         if self._slope is not None:
-            return value, self._slope(u), 0.0
-        half = (u[:, -1] - u[:, 0]) / 2
+            return value, self._slope(u), exact
+        half = (u[:, -1] - u[:, 0]) / 2  # negative where the nodes run backwards
         # The differences of neighbours carry their rounding, more so the closer they are.
-        return value, value @ _DERIVATIVE / half[:, None], 256 * EPS * np.abs(value).max(axis=1) / half
+        return value, value @ _DERIVATIVE / half[:, None], 256 * EPS * np.abs(value).max(axis=1) / np.abs(half)
 
 
 ActivationLike: TypeAlias = str | Callable[..., Any] | Activation

@@ -1,7 +1,7 @@
 """Moments of an activation f under Gaussians: all that mean-field theory asks of it.
 
-Notation: u ~ N(0, q), with u = sqrt(q) z; u1 and u2 are two such, of correlation c. Arguments are arrays of one
-axis, the rows of the quadrature.
+Notation: u ~ N(0, q), with u = sqrt(q) z; u1 and u2 are two such, of correlation c. Arguments are arrays
+of one axis, the rows of the quadrature.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def slope_moment(f: Activation, q: Floats) -> Floats:
 def second_moment_and_rate(f: Activation, q: Floats) -> tuple[Floats, Floats]:
     """Give ``M = E[f(u)^2]`` and ``dM/dq``.
 
-    By Stein's lemma ``dM/dq = E[f(u)^2 (z^2 - 1)] / (2 q)``: no derivative of f, which may jump. Taking f(0)^2, whose
-    part is zero, away keeps the digits for small q.
+    By Stein's lemma ``dM/dq = E[f(u)^2 (z^2 - 1)] / (2 q)``: no derivative of f, which may jump. Taking
+    f(0)^2 away, whose part is zero, keeps the digits for small q.
     """
     q = np.maximum(q, _SMALL if f.origin == 0 else _SMALL_STEP)
     std = np.sqrt(q)
@@ -61,14 +61,45 @@ def second_moment_and_rate(f: Activation, q: Floats) -> tuple[Floats, Floats]:
 
 
 def pair_moment_and_rate(f: Activation, q: Floats, c: Floats) -> tuple[Floats, Floats]:
-    """Give ``P = E[f(u1) f(u2)]`` and ``dP/dc``, for -1 < c < 1; the latter to about ``1e-15 / (1 - c^2)``.
+    """Give ``P = E[f(u1) f(u2)]`` and ``dP/dc``, for c from -1 to 1.
 
-    The inner expectation is that over u2 given u1, which is N(c u1, s^2 q) with s^2 = 1 - c^2. With z1 and z2 standard
-    and ``u2 = sqrt(q) (c z1 + s z2)``, Stein's lemma gives ``dP/dc = E[f(u1) f(u2) (z1 z2 + c/s (1 - z2^2))] / s``:
-    again no derivative of f, and again what contributes nothing, f(c u1), is taken away.
+    Close to +-1 (but not there), dP/dc has an error of about ``1e-15 / (1 - c^2)``.
+    """
+    moment, rate = np.empty_like(q), np.empty_like(q)
+    for rows, compute in [(np.abs(c) == 1, _one_gaussian), (np.abs(c) < 1, _two_gaussians)]:
+        if rows.any():
+            moment[rows], rate[rows] = compute(f, np.maximum(q[rows], _SMALL), c[rows])
+    return moment, rate
+
+
+def _one_gaussian(f: Activation, q: Floats, c: Floats) -> Floats:
+    """c: +-1. Then ``u2 = c u1`` and ``dP/dc = q E[f'(u1) f'(u2)]``."""
+
+    def integrand(u: Floats, row: npt.NDArray[np.intp]) -> tuple[Floats, Floats]:
+        (value, slope, error), (other, slope_there, error_there) = (
+            f.value_and_slope(x) for x in (u, c[row, None] * u)
+        )
+        doubt = error * (_largest(slope_there) + error_there) + error_there * _largest(slope)
+        values = np.stack([value * other, q[row, None] * slope * slope_there])
+        return values, np.stack([np.zeros_like(doubt), q[row] * doubt])
+
+    return integrate(integrand, np.sqrt(q), f.splits)
+
+
+def _two_gaussians(f: Activation, q: Floats, c: Floats) -> Floats:
+    """-1 < c < 1.
+
+    The inner expectation is that over u2 given u1, which is N(c u1, s^2 q) with s^2 = 1 - c^2. With z1
+    and z2 standard and ``u2 = sqrt(q) (c z1 + s z2)``, Stein's lemma gives
+    ``dP/dc = E[f(u1) f(u2) (z1 z2 + c/s (1 - z2^2))] / s``: again no derivative of f, and again what
+    contributes nothing, f(c u1), is taken away.
     """
     std, s = np.sqrt(q), np.sqrt((1 - c) * (1 + c))
-    spread = np.sqrt(integrate(lambda u, _: ((f.value(u)[None] - f.origin) ** 2, 0.0), std, f.splits)[0])
+
+    def deviation(u: Floats, _: object) -> tuple[Floats, float]:
+        return (f.value(u)[None] - f.origin) ** 2, 0.0
+
+    spread = np.sqrt(integrate(deviation, std, f.splits)[0])
 
     def outer(u: Floats, row: npt.NDArray[np.intp]) -> tuple[Floats, Floats]:
         # One for each inner expectation.
@@ -88,21 +119,19 @@ def pair_moment_and_rate(f: Activation, q: Floats, c: Floats) -> tuple[Floats, F
         size = _largest(value) * (1 + _largest(u) / std[row]) / s[row] ** 2
         return value * expected, _rounding((_largest(value) + spread[row]) * size)
 
-    # As c -> +-1, the inner expectation follows f's kinks at ever closer quarters, within s sqrt(q): panels there.
-    levels = np.minimum(s[:, None] * 8.0 ** np.arange(-np.log2(s.min() * 4) // 3 + 1), 0.5)
-    near = (
-        np.concatenate([LANDMARKS, f.splits])
-        + (std[:, None] * np.concatenate([-levels, levels], axis=1))[..., None]
-    )
-    moment, rate = integrate(outer, std, near.reshape(q.size, -1))
-    return moment, rate
+    # As c -> +-1, the inner expectation follows the kinks of f ever closer, within s sqrt(q): panels there.
+    levels = np.minimum(s[:, None] * 8.0 ** np.arange(-np.log2(4 * s.min()) // 3 + 1), 0.5)
+    distances = std[:, None] * np.concatenate([-levels, levels], axis=1)
+    splits = np.concatenate([LANDMARKS, f.splits]) + distances[..., None]
+    return integrate(outer, std, splits.reshape(q.size, -1), floor=spread**2)
 
 
 def _largest(values: Floats) -> Floats:
     """Give the largest size on each panel. values: (panels, nodes) -> (panels,)."""
-    return np.abs(values).max(axis=1)
+    largest: Floats = np.abs(values).max(axis=1)
+    return largest
 
 
 def _rounding(size: Floats) -> Floats:
-    """Give the doubt of two integrands, the second a difference of numbers of this size. (panels,) -> (2, panels)."""
+    """Give the doubt of two integrands, the second a difference of numbers of this size: (2, panels)."""
     return np.stack([np.zeros_like(size), 8 * EPS * size])
