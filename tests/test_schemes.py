@@ -1,8 +1,8 @@
 """The registry of initializers: every scheme has the variance that its paper gives, in every layout.
 
 Seeds are fixed. A check of a variance fails for correct, freshly drawn values with probability ALPHA = 1e-10
-at most, by the normal approximation of the variance of SAMPLES values, and misses an error of 4 % with
-probability below 1e-4. There are some 1500 checks.
+at most, by the normal approximation of the variance of SAMPLES values, and misses an error of 8 % with
+probability below 1e-4. There are some 800 checks.
 """
 
 import inspect
@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -18,7 +18,7 @@ import initcore as ic
 from initcore.initializers import SCHEMES
 
 ALPHA = 1e-10
-SAMPLES = 1 << 17
+SAMPLES = 1 << 15
 Z = float(stats.norm.isf(ALPHA / 2))
 
 #: Scheme, arguments and the variance that the paper gives, by the fans; written out again here.
@@ -82,6 +82,7 @@ def test_every_scheme_is_tested():
     assert {entry.name for entry in SCHEMES.values()} == {name for name, _, _ in CASES}
 
 
+@settings(max_examples=20)
 @given(
     st.integers(2, 200),
     st.integers(2, 200),
@@ -173,7 +174,7 @@ def test_a_law_is_what_each_element_follows():
 
 
 def test_siren_keeps_the_distribution_of_its_sines():
-    """Inputs of the sines are standard normal, their outputs arcsine-distributed, at any depth (section 3.2)."""
+    """Inputs of the sines are standard normal, and their outputs arcsine, at any depth (section 3.2)."""
     x = ic.uniform((2000, 256), low=-1.0, high=1.0, seed=0, name="x", dtype="f8")
     for layer in range(6):
         w = ic.siren((256, 256), seed=0, name=f"{layer}", omega=30.0, dtype="f8")
