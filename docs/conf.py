@@ -1,6 +1,7 @@
 """Sphinx settings: ``make docs`` writes docs/_build/html; every warning is an error."""
 
 import initcore
+from initcore.initializers import SCHEMES
 
 project = "initcore"
 author = "The initcore developers"
@@ -16,5 +17,18 @@ autosummary_generate = False
 numpydoc_show_class_members = False
 default_role = "autolink"  # a link where there is something to link to
 myst_heading_anchors = 3
+myst_enable_extensions = ["substitution", "dollarmath", "amsmath"]
 # The README is written for the repository; here it lies one directory lower.
 suppress_warnings = ["myst.xref_missing"]
+
+
+def _table_of_schemes() -> str:
+    """List the registry, for docs/initializers.md."""
+    rows = ["| name | variance of the values | source |", "|---|---|---|"]
+    for entry in dict.fromkeys(SCHEMES.values()):
+        names = [f"[{name}](#initcore.{name})" for name, other in SCHEMES.items() if other is entry]
+        rows.append(f"| {', '.join(names)} | {entry.variance} | {entry.source} |")
+    return "\n".join(rows)
+
+
+myst_substitutions = {"schemes": _table_of_schemes()}

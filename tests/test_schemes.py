@@ -7,6 +7,7 @@ probability below 1e-4. There are some 800 checks.
 
 import inspect
 import math
+import re
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import initcore as ic
+from initcore import cli
 from initcore.initializers import SCHEMES
 
 ALPHA = 1e-10
@@ -236,3 +238,11 @@ def test_residual_weights_of_deepnet():
 def test_bad_arguments_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_the_command_line_lists_every_scheme(capsys):
+    assert cli.main(["schemes"]) == 0
+    listed = capsys.readouterr().out
+    for name, entry in SCHEMES.items():
+        assert re.search(rf"^(?:\w+, )*{name}(?:, |$)", listed, re.MULTILINE)
+        assert f"variance {entry.variance}\n" in listed

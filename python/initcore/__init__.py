@@ -62,6 +62,7 @@ from .initializers import (
     zeros,
 )
 from .layouts import fans
+from .lsuv import LsuvStep, lsuv
 from .nn import MLP
 from .optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSProp
 from .schedules import ConstantSchedule, CosineSchedule, Schedule, StepSchedule
@@ -85,6 +86,7 @@ __all__ = [
     "Identity",
     "Initializer",
     "Layout",
+    "LsuvStep",
     "Normal",
     "Optimizer",
     "Orthogonal",
@@ -126,6 +128,7 @@ __all__ = [
     "lecun_normal",
     "lecun_truncated_normal",
     "lecun_uniform",
+    "lsuv",
     "mup",
     "mup_lr",
     "normal",

@@ -1,4 +1,4 @@
-"""The command line: ``initcore compare --data mnist --out demo``.
+"""The command line: ``initcore compare --data mnist --out demo``, ``initcore schemes``.
 
 It reads arguments and prints; `compare` computes, `plot` draws.
 """
@@ -9,13 +9,14 @@ import argparse
 import dataclasses
 import re
 import sys
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
 
 from . import _core, datasets, plot, specs
 from .compare import INITS, LAYERS, Result, runs
 from .config import __version__
-from .initializers import get
+from .initializers import SCHEMES, get
 from .optimizers import OPTIMIZERS, SGD, Optimizer
 
 if TYPE_CHECKING:
@@ -180,6 +181,9 @@ def _parser() -> argparse.ArgumentParser:
         help="at most this many; results do not depend on it (default: all)",
     )
     add("--out", type=Path, metavar="DIR", help="write the figures here (default: no figures)")
+    compare.set_defaults(run=_compare)
+    schemes = commands.add_parser("schemes", help="list the initializers, their variances and their sources")
+    schemes.set_defaults(run=_schemes)
     return parser
 
 
@@ -199,13 +203,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         args = _parser().parse_args(argv)
-        return _compare(args)
+        run: Callable[[argparse.Namespace], int] = args.run
+        return run(args)
     except KeyboardInterrupt:
         print("initcore: interrupted", file=sys.stderr)
         return 130
     except (_UsageError, ValueError, OSError, ImportError, MemoryError) as error:
         print(f"initcore: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+
+
+def _schemes(_: argparse.Namespace) -> int:
+    for entry in dict.fromkeys(SCHEMES.values()):
+        names = [name for name, other in SCHEMES.items() if other is entry]
+        print(", ".join(names))
+        print(f"    variance {entry.variance}")
+        if entry.source:
+            print(textwrap.indent(textwrap.fill(entry.source, 100), "    "))
+    return 0
 
 
 def _compare(args: argparse.Namespace) -> int:
