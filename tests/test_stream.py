@@ -168,3 +168,11 @@ def test_an_unknown_isa_is_an_error():
     assert 'unknown ISA "sse9"' in _with_isa("sse9").stderr
     with pytest.raises(ValueError, match="unknown ISA"):
         ic.set_isa("sse9")
+
+
+@pytest.mark.parametrize(("seed", "name"), [(0, None), (2**64 - 1, "layers.0.weight")])
+@pytest.mark.parametrize(("rows", "columns", "zeros"), [(1, 5, 1), (9, 7, 3), (40, 3, 40), (100, 2, 0)])
+def test_the_zeros_of_a_sparse_matrix_are_those_of_the_reference(seed, name, rows, columns, zeros):
+    x = ic.Sparse(zeros / rows)((rows, columns), seed=seed, name=name)
+    expected = reference.sparse_zeros(seed, name, rows, columns, zeros)
+    assert [set(np.flatnonzero(column == 0)) for column in x.T] == expected
