@@ -22,7 +22,14 @@ INITIALIZERS = {
     "truncated_normal(0, 1, 1.5, inf)": ic.TruncatedNormal(0.0, 1.0, 1.5, float("inf")),
     "truncated_normal(0.5, 0.1, -1, 4)": ic.TruncatedNormal(0.5, 0.1, -1.0, 4.0),
     **{name: ic.get(name) for name, _ in _core.schemes()},
+    "siren(first=True)": ic.get("siren(first=True)"),
+    "identity(0.5)": ic.Identity(0.5),
+    "zero_init": ic.ZerO(),
+    "sparse(0.3)": ic.Sparse(0.3),
+    "embedding(0.02, padding_idx=0)": ic.Embedding(0.02, padding_idx=0),
 }
+#: These take matrices only.
+OF_MATRICES = (ic.Sparse, ic.Embedding)
 SHAPES = [(1, 1), (7, 9), (64, 64), (300, 257), (3, 3, 16, 32)]
 STREAMS = [(0, None), (2**64 - 1, "layers.0.weight"), (42, "Gewicht für Ebene 1")]
 DTYPES = ["float32", "float64", "float16", "bfloat16"]
@@ -34,7 +41,7 @@ def hashes() -> dict[str, str]:
     for label, init in INITIALIZERS.items():
         for dtype in DTYPES:
             digest = hashlib.sha256()
-            for shape in SHAPES:
+            for shape in [s for s in SHAPES if len(s) == 2 or not isinstance(init, OF_MATRICES)]:
                 for seed, name in STREAMS:
                     values = init(shape, seed=seed, name=name, dtype=dtype)
                     integers = values.view(f"u{values.itemsize}")

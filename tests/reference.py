@@ -38,10 +38,22 @@ def name_id(name):
     return int.from_bytes(hashlib.sha256(tagged).digest()[:8], "little")
 
 
+def branch_id(name, purpose):
+    """64-bit id of a second stream of the same parameter."""
+    data = name_id(name).to_bytes(8, "little") + purpose.encode()
+    tagged = b"initcore stream v1 branch" + len(data).to_bytes(8, "little") + data
+    return int.from_bytes(hashlib.sha256(tagged).digest()[:8], "little")
+
+
 def word(seed, name, index):
-    """32-bit word `index` of a stream: word `w` of block `16 s + l`, where index = 64 s + 16 w + l."""
+    """32-bit word `index` of a parameter's stream."""
+    return word_of(seed, name_id(name), index)
+
+
+def word_of(seed, id_, index):
+    """Word `w` of block `16 s + l`, where index = 64 s + 16 w + l."""
     s, (w, lane) = index // 64, divmod(index % 64, 16)
-    block, id_ = 16 * s + lane, name_id(name)
+    block = 16 * s + lane
     counter = (block & MASK, block >> 32, id_ & MASK, id_ >> 32)
     return philox4x32_10(counter, (seed & MASK, seed >> 32))[w]
 
@@ -170,6 +182,21 @@ class Float64(Format):
         below = [piece for piece in self.tails if s < piece[0]]
         _, center, coefficients = below[0] if below else self.tails[-1]
         return self.rounded(v * self.horner(coefficients, self.rounded(s - center)))
+
+
+def sparse_zeros(seed, name, rows, columns, zeros):
+    """Rows of the zeros in each column of a sparse matrix: those of the least keys."""
+    id_ = branch_id(name, "sparse")
+
+    def key(row, column):
+        s, rest = divmod(row * columns + column, 32)
+        h, lane = divmod(rest, 16)
+        high, low = (word_of(seed, id_, 64 * s + 16 * (2 * h + i) + lane) for i in (0, 1))
+        return (high << 32 | low) >> 11
+
+    return [
+        set(sorted(range(rows), key=lambda row: (key(row, column), row))[:zeros]) for column in range(columns)
+    ]
 
 
 TESTS = Path(__file__).parent

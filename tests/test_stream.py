@@ -173,6 +173,6 @@ def test_an_unknown_isa_is_an_error():
 @pytest.mark.parametrize(("seed", "name"), [(0, None), (2**64 - 1, "layers.0.weight")])
 @pytest.mark.parametrize(("rows", "columns", "zeros"), [(1, 5, 1), (9, 7, 3), (40, 3, 40), (100, 2, 0)])
 def test_the_zeros_of_a_sparse_matrix_are_those_of_the_reference(seed, name, rows, columns, zeros):
-    x = ic.Sparse(zeros / rows)((rows, columns), seed=seed, name=name)
+    x = ic.Sparse(max(zeros - 0.5, 0) / rows)((rows, columns), seed=seed, name=name)
     expected = reference.sparse_zeros(seed, name, rows, columns, zeros)
     assert [set(np.flatnonzero(column == 0)) for column in x.T] == expected
