@@ -143,23 +143,19 @@ class Piece:
 
 def cut(shape: tuple[int, ...], limit: int) -> Iterator[tuple[Part, tuple[int, ...]]]:
     """Cut an array into stretches of at most `limit` elements: their indices and shapes, in C order."""
-    if 0 in shape:
-        return
-    # As many of the last axes as fit are whole; the one before them is cut evenly; each index of the first
-    # ones has its own stretches.
-    axis, inner = len(shape), 1
-    while axis and inner * shape[axis - 1] <= limit:
-        axis -= 1
-        inner *= shape[axis]
-    if axis == 0:
+    if math.prod(shape) <= limit:
         yield (), shape
         return
-    rows, whole = shape[axis - 1], shape[axis:]
-    count = -(-rows // max(limit // inner, 1))
-    for first in np.ndindex(shape[: axis - 1]):
-        for i in range(count):
+    rows, row = shape[0], shape[1:]
+    if math.prod(row) > limit:
+        for i in range(rows):
+            for index, part in cut(row, limit):
+                yield (i, *index), part
+    else:
+        count = -(-rows // (limit // math.prod(row)))
+        for i in range(count):  # evenly: no small rest
             begin, end = rows * i // count, rows * (i + 1) // count
-            yield (*first, slice(begin, end)), (end - begin, *whole)
+            yield (slice(begin, end),), (end - begin, *row)
 
 
 def header(tensors: Sequence[Tensor], metadata: Mapping[str, str]) -> bytes:
@@ -184,31 +180,11 @@ def header(tensors: Sequence[Tensor], metadata: Mapping[str, str]) -> bytes:
 def pieces(tensors: Sequence[Tensor], offset: int) -> Generator[Piece]:
     """Cut tensors that lie one after the other from `offset` on."""
     for tensor in tensors:
-        limit = PIECE if tensor.divisible else max(tensor.nbytes, 1)
+        limit = PIECE if tensor.divisible else tensor.nbytes
         for index, shape in cut(tensor.shape, limit // tensor.dtype.itemsize):
             piece = Piece(tensor, index, shape, offset)
             yield piece
             offset += piece.nbytes
-
-
-def writer(file: BinaryIO) -> Callable[[memoryview, int], None]:
-    """Give a function that writes bytes at an offset and may be called from several threads."""
-    if hasattr(os, "pwrite"):
-
-        def write(data: memoryview, offset: int) -> None:
-            while data:
-                written = os.pwrite(file.fileno(), data, offset)
-                data, offset = data[written:], offset + written
-
-    else:  # Windows
-        lock = threading.Lock()
-
-        def write(data: memoryview, offset: int) -> None:
-            with lock:
-                file.seek(offset)
-                file.write(data)
-
-    return write
 
 
 def stream(
@@ -237,7 +213,7 @@ def stream(
         file.write(head)
         file.truncate(size)
         file.flush()
-        write, lock, todo = writer(file), threading.Lock(), pieces(tensors, len(head))
+        lock, todo = threading.Lock(), pieces(tensors, len(head))
 
         def stop() -> None:
             with lock:
@@ -246,14 +222,17 @@ def stream(
         def work() -> None:
             buffer = np.empty(PIECE, np.uint8)
             try:
-                while True:
-                    with lock:
-                        piece = next(todo, None)
-                    if piece is None:
-                        return
-                    write(piece.make(buffer), piece.offset)
-                    with lock:
-                        advance(piece.nbytes)
+                with Path(file.name).open("r+b") as own:  # with a position of its own
+                    while True:
+                        with lock:
+                            piece = next(todo, None)
+                        if piece is None:
+                            return
+                        data = piece.make(buffer)
+                        own.seek(piece.offset)
+                        own.write(data)
+                        with lock:
+                            advance(piece.nbytes)
             finally:
                 stop()  # after an error the others need not go on
 

@@ -47,7 +47,10 @@ def flatten(shapes: Any, is_init: Callable[[object], bool]) -> tuple[Any, list[L
     def walk(tree: Any, name: str) -> Any:
         tree, init = tree if has_init(tree) else (tree, None)
         if _is_shaped(tree):
-            leaves.append(Leaf(name, _shape(tree, name), getattr(tree, "dtype", None), init))
+            if _is_integer(tree):
+                tree = (tree,)
+            shape = tuple(integer(n, f"each axis of {name}", 0) for n in getattr(tree, "shape", tree))
+            leaves.append(Leaf(name, shape, getattr(tree, "dtype", None), init))
             return name
         prefix = f"{name}." if name else ""
         if isinstance(tree, Mapping):
@@ -59,15 +62,19 @@ def flatten(shapes: Any, is_init: Callable[[object], bool]) -> tuple[Any, list[L
         msg = f"{name} must be a shape, something with a shape, or (shape, initializer), got {tree!r}"
         raise TypeError(msg)
 
-    if not isinstance(shapes, Iterable) or isinstance(shapes, str) or _is_shaped(shapes) or has_init(shapes):
-        msg = f"shapes must be a mapping, list, tuple or iterable of (name, shape), got {shapes!r}"
-        raise TypeError(msg)
-    if isinstance(shapes, Mapping):
-        return walk(shapes, ""), leaves
-    entries = shapes if isinstance(shapes, list | tuple) else list(shapes)
-    if entries and all(_is_pair(entry) and isinstance(entry[0], str) for entry in entries):
-        return {name: walk(tree, name) for name, tree in entries}, leaves
-    return walk(entries, ""), leaves
+    if isinstance(shapes, Iterable) and not (
+        _is_shaped(shapes) or has_init(shapes) or isinstance(shapes, str)
+    ):
+        if isinstance(shapes, Mapping):
+            return walk(shapes, ""), leaves
+        entries = shapes if isinstance(shapes, list | tuple) else list(shapes)
+        named = all(_is_pair(entry) and isinstance(entry[0], str) for entry in entries)
+        if entries is shapes and not (named and entries):
+            return walk(shapes, ""), leaves
+        if named:
+            return {name: walk(tree, name) for name, tree in entries}, leaves
+    msg = f"shapes must be a mapping, list, tuple or iterable of (name, shape), got {shapes!r}"
+    raise TypeError(msg)
 
 
 def fill(tree: Any, arrays: Mapping[str, Array]) -> Any:
@@ -92,11 +99,6 @@ def _is_shaped(value: Any) -> bool:
 
 def _is_pair(value: object) -> bool:
     return isinstance(value, tuple) and len(value) == 2 and not hasattr(value, "shape")
-
-
-def _shape(value: Any, name: str) -> tuple[int, ...]:
-    shape = (value,) if _is_integer(value) else getattr(value, "shape", value)
-    return tuple(integer(n, f"each axis of {name}", 0) for n in shape)
 
 
 def _like(sequence: list[Any] | tuple[Any, ...], values: list[Any]) -> Any:
