@@ -247,6 +247,11 @@ impl Initializer {
         })
     }
 
+    /// Does a part of an array cost as much as the whole?
+    pub fn made_whole(self) -> bool {
+        matches!(self, Self::Orthogonal(_) | Self::Sparse(_))
+    }
+
     /// The standard deviation of an element of an array of this shape: over draws, and over all positions.
     ///
     /// # Errors

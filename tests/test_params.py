@@ -1,6 +1,7 @@
 """Whole models: rules over trees of shapes, plans, arrays; every parameter under its own name."""
 
 import json
+import pickle
 import sys
 from collections import OrderedDict, namedtuple
 from types import MappingProxyType
@@ -332,6 +333,7 @@ def test_a_plan_says_what_will_be_drawn():
     assert (none.std, none.nbytes) == (0.0, 0)
     assert (p.seed, p.size, p.nbytes) == (9, 785 * 256, 785 * 256 * 8)
     assert p == plan(shapes, {"*.bias": "normal(0.5)", "*": "he_normal"}, seed=9, dtype="f8") != plan({}, {})
+    assert pickle.loads(pickle.dumps(p)) == p
 
 
 def test_a_plan_is_a_table():
@@ -342,8 +344,8 @@ def test_a_plan_is_a_table():
     )
     assert str(p).splitlines() == [
         "name       shape       dtype     init                 layout  fan_in  fan_out      std   nbytes",
-        "fc.weight  [784, 256]  float32   he_normal            numpy      784      256  0.05051  802,816",
-        "b          [256]       bfloat16  Constant(value=0.5)  numpy                          0      512",
+        "fc.weight  (784, 256)  float32   he_normal            numpy      784      256  0.05051  802,816",
+        "b          (256,)      bfloat16  Constant(value=0.5)  numpy                          0      512",
         "2 parameters, 200,960 elements, 803,328 bytes; seed 9, stream v1",
     ]
 

@@ -1,5 +1,6 @@
 """Models in files: the same bits, written piece by piece, whole or not at all."""
 
+import dataclasses
 import errno
 import io
 import json
@@ -10,6 +11,7 @@ import threading
 import time
 import tracemalloc
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -168,6 +170,14 @@ def test_what_has_no_parts_is_made_once_as_a_whole(tmp_path):
     storage.stream(tmp_path / "model", [tensor], {}, 3, lambda _: None)
     assert calls == [((), (40, 50))]
     assert (load_file(tmp_path / "model")["q"] == 1).all()
+
+
+def test_what_has_no_law_of_its_elements_has_no_parts():
+    """An initializer says so by a law of None."""
+    parameter = plan({"w": (4, 2)}, {"*": "normal"}).parameters["w"]
+    assert parameter.divisible
+    whole = SimpleNamespace(law=lambda shape, *, layout: None if (shape, layout) == ((4, 2), "numpy") else 1)
+    assert not dataclasses.replace(parameter, init=whole).divisible
 
 
 # --- whole or not at all -------------------------------------------------------------------------

@@ -65,6 +65,7 @@ from .layouts import fans
 from .lsuv import LsuvStep, lsuv
 from .nn import MLP
 from .optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSProp
+from .params import ModelPlan, ParameterPlan, Rule, init_params, plan
 from .schedules import ConstantSchedule, CosineSchedule, Schedule, StepSchedule
 from .training import Divergence, EarlyStopping, History
 
@@ -87,10 +88,13 @@ __all__ = [
     "Initializer",
     "Layout",
     "LsuvStep",
+    "ModelPlan",
     "Normal",
     "Optimizer",
     "Orthogonal",
+    "ParameterPlan",
     "RMSProp",
+    "Rule",
     "Schedule",
     "Sparse",
     "StepSchedule",
@@ -122,6 +126,7 @@ __all__ = [
     "he_truncated_normal",
     "he_uniform",
     "identity",
+    "init_params",
     "kaiming_normal",
     "kaiming_truncated_normal",
     "kaiming_uniform",
@@ -134,6 +139,7 @@ __all__ = [
     "normal",
     "ones",
     "orthogonal",
+    "plan",
     "plot",
     "set_isa",
     "set_num_threads",

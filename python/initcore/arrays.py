@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypeAlias, TypeVar, get_args
 
 import numpy as np
+
+from ._core import Constant
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from .initializers import Array
 
 T = TypeVar("T")
+
+Seed: TypeAlias = SupportsIndex | np.random.SeedSequence | None
 
 
 def float_array(x: npt.ArrayLike, dtype: np.dtype[Any], what: str) -> Array:
@@ -67,6 +71,22 @@ def one_of(value: str, what: str, choices: Iterable[str]) -> str:
         msg = f"unknown {what} {value!r}: expected one of {', '.join(choices)}"
         raise ValueError(msg)
     return value
+
+
+def seed_number(seed: Seed) -> int:
+    """Give the number that initializers make of a seed; a fresh one for None."""
+    if seed is None:
+        seed = np.random.SeedSequence()
+    if isinstance(seed, np.random.SeedSequence):
+        return int(seed.generate_state(1, np.uint64)[0])
+    return integer(seed, "seed", 0, 2**64)
+
+
+def float_dtype(dtype: Any) -> np.dtype[Any]:
+    """Check that `dtype` is one of those that initializers make; those of PyTorch go by their names."""
+    if type(dtype).__module__ == "torch":
+        dtype = str(dtype).removeprefix("torch.")
+    return Constant(0.0)(0, dtype=dtype).dtype
 
 
 def expect(value: object, kind: Any, what: str) -> None:

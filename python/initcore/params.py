@@ -15,22 +15,21 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, SupportsIndex, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from . import storage
-from ._core import Constant, Initializer, fans, stream_version
-from .arrays import expect, integer
+from ._core import Constant, Initializer, Layout, stream_version
+from .arrays import Seed, expect, float_dtype, seed_number
 from .config import __version__, get_num_threads
-from .initializers import SCHEMES, Array, get
+from .initializers import SCHEMES, Array, get, is_scheme
+from .layouts import fans
 from .trees import Leaf, fill, flatten
 
 if TYPE_CHECKING:
     import os
-
-Seed: TypeAlias = SupportsIndex | np.random.SeedSequence | None
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Rule:
     ----------
     init : str or Initializer
         As `get` takes it.
-    layout : str, optional
+    layout : str or Layout, optional
         As initializers take it; by default that of the model.
     dtype : dtype, optional
         By default that of the parameter if it has one, else that of the model.
@@ -58,13 +57,13 @@ class Rule:
     """
 
     init: str | Initializer
-    layout: str | None = None
+    layout: str | Layout | None = None
     dtype: npt.DTypeLike | None = None
 
     def __post_init__(self) -> None:
         """Check the arguments; the layout's meaning depends on the shape."""
         get(self.init)
-        _dtype(self.dtype)
+        float_dtype(self.dtype)
 
 
 #: How a parameter is initialized; a function of its name and shape gives one of the others.
@@ -82,7 +81,7 @@ class ParameterPlan:
     shape : tuple of int
     dtype : dtype
     init : Initializer
-    layout : str
+    layout : str or Layout
     fan_in, fan_out : int or None
         None where the shape has no fans, as that of a bias.
     std : float
@@ -93,7 +92,7 @@ class ParameterPlan:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     init: Initializer
-    layout: str
+    layout: str | Layout
     fan_in: int | None
     fan_out: int | None
     std: float
@@ -107,6 +106,11 @@ class ParameterPlan:
     def nbytes(self) -> int:
         """Bytes of the array."""
         return self.size * self.dtype.itemsize
+
+    @property
+    def divisible(self) -> bool:
+        """Whether a part of the array costs less than the whole."""
+        return not self.init.made_whole
 
     def to_dict(self) -> dict[str, Any]:
         """Give what `json` can write."""
@@ -220,20 +224,13 @@ class ModelPlan:
         """
         Constant(0.0)(0, num_threads=num_threads)  # an error if it is none
         tensors = [
-            storage.Tensor(
-                name,
-                p.shape,
-                p.dtype.newbyteorder("<"),
-                self._maker(p, 1),
-                _divisible(p.init, p.shape, p.layout),
-            )
-            for name, p in self.parameters.items()
+            storage.Tensor(p.name, p.shape, p.dtype.newbyteorder("<"), self._maker(p, 1), p.divisible)
+            for p in self.parameters.values()
         ]
         record = {"version": __version__, "stream": stream_version(), "seed": self.seed}
+        metadata = {storage.KEY: json.dumps(record)}
         with _bar(self.nbytes, progress) as advance:
-            storage.stream(
-                path, tensors, {storage.KEY: json.dumps(record)}, num_threads or get_num_threads(), advance
-            )
+            storage.stream(path, tensors, metadata, num_threads or get_num_threads(), advance)
 
     def to_dict(self) -> dict[str, Any]:
         """Give what `json` can write: versions, seed, totals, and the parameters as a list of dicts."""
@@ -266,7 +263,7 @@ def plan(
     *,
     seed: Seed = None,
     dtype: npt.DTypeLike | None = None,
-    layout: str = "numpy",
+    layout: str | Layout = "numpy",
 ) -> ModelPlan:
     """Decide how every parameter of a model will be drawn, and check all of it; nothing is drawn.
 
@@ -290,7 +287,7 @@ def plan(
         None takes fresh entropy, once for the whole model; the plan's `seed` is what it was.
     dtype : dtype, optional
         Of parameters that have none of their own: float32 (the default), float64, float16 or bfloat16.
-    layout : str
+    layout : str or Layout
         As initializers take it.
 
     Returns
@@ -337,7 +334,7 @@ def plan(
         "parameters that cannot be initialized so",
         [f"{_list(names)} ({why})" for why, names in faults.items()],
     )
-    return ModelPlan(parameters, _seed(seed), tree)
+    return ModelPlan(parameters, seed_number(seed), tree)
 
 
 def init_params(
@@ -346,7 +343,7 @@ def init_params(
     *,
     seed: Seed,
     dtype: npt.DTypeLike | None = None,
-    layout: str = "numpy",
+    layout: str | Layout = "numpy",
     out: str | os.PathLike[str] | None = None,
     num_threads: int | None = None,
     progress: bool | None = None,
@@ -402,53 +399,32 @@ def _is_spec(value: object) -> bool:
     return isinstance(value, str | Rule) or callable(value)
 
 
-def _parameter(leaf: Leaf, spec: Spec, dtype: npt.DTypeLike | None, layout: str) -> ParameterPlan:
+def _parameter(leaf: Leaf, spec: Spec, dtype: npt.DTypeLike | None, layout: str | Layout) -> ParameterPlan:
     """Give the plan of a parameter, of which everything has been checked."""
-    if callable(spec) and not isinstance(spec, Initializer):
+    if callable(spec) and not isinstance(spec, Initializer) and not is_scheme(spec):
         spec = spec(leaf.name, leaf.shape)
     rule = spec if isinstance(spec, Rule) else Rule(spec)
     init, shape = get(rule.init), leaf.shape
     layout = layout if rule.layout is None else rule.layout
-    dtype = _dtype(next((given for given in (rule.dtype, leaf.dtype) if given is not None), dtype))
-    if _divisible(init, shape, layout):
-        nothing = (slice(0, 0),) * min(len(shape), 1)  # all is checked, and one element made at most
-        init(shape, seed=0, name=leaf.name, dtype=dtype, layout=layout, index=nothing)
+    dtype = float_dtype(next((given for given in (rule.dtype, leaf.dtype) if given is not None), dtype))
     std = init.std(shape, layout=layout) if 0 not in shape else 0.0
     fan_in = fan_out = None
     with suppress(ValueError):  # no fans, and none needed
         fan_in, fan_out = fans(shape, layout=layout)
-    return ParameterPlan(leaf.name, shape, dtype, init, layout, fan_in, fan_out, std)
-
-
-def _divisible(init: Initializer, shape: tuple[int, ...], layout: str) -> bool:
-    """Whether a part of the array costs less than the whole: its elements have a law of their own."""
-    law = getattr(init, "law", None)
-    return law is None or law(shape, layout=layout) is not None
-
-
-def _dtype(given: Any) -> np.dtype[Any]:
-    """Give the dtype of that name or kind; those of PyTorch go by their names."""
-    if type(given).__module__ == "torch":
-        given = str(given).removeprefix("torch.")
-    return Constant(0.0)(0, dtype=given).dtype
-
-
-def _seed(seed: Seed) -> int:
-    """Give the number that initializers make of a seed."""
-    if seed is None:
-        seed = np.random.SeedSequence()
-    if isinstance(seed, np.random.SeedSequence):
-        return int(seed.generate_state(1, np.uint64)[0])
-    return integer(seed, "seed", 0, 2**64)
+    p = ParameterPlan(leaf.name, shape, dtype, init, layout, fan_in, fan_out, std)
+    if p.divisible:
+        nothing = (slice(0, 0),) * min(len(shape), 1)  # all is checked, and one element made at most
+        init(shape, seed=0, name=p.name, dtype=dtype, layout=layout, index=nothing)
+    return p
 
 
 @cache
 def _names() -> dict[Initializer, str]:
     """Give the names of the initializers that `get` knows without arguments."""
     names: dict[Initializer, str] = {}
-    for name, make in SCHEMES.items():
+    for entry in SCHEMES.values():
         with suppress(TypeError):
-            names.setdefault(make(), name)
+            names.setdefault(entry.make(), entry.name)
     return names
 
 
@@ -461,6 +437,8 @@ def _cell(value: object) -> str:
         return f"{value:.4g}"
     if isinstance(value, int):
         return f"{value:,}"
+    if isinstance(value, list):
+        return str(tuple(value))
     return "" if value is None else str(value)
 
 

@@ -171,6 +171,12 @@ impl Initializer {
         Ok(self.law.std(&shape.0, &layout.0)?)
     }
 
+    /// Whether a part of an array costs as much as the whole, which is made and cut (orthogonal, sparse).
+    #[getter]
+    fn made_whole(&self) -> bool {
+        self.law.made_whole()
+    }
+
     /// The law that each element of an array of this shape follows by itself, as an initializer that does not
     /// depend on the shape; None where they do not (orthogonal, sparse, identity).
     #[pyo3(signature = (shape, *, layout=LayoutArgument::default()))]

@@ -25,7 +25,7 @@ from .fan_scaled import (
 )
 from .options import Array, Index, Options, Shape
 from .recipes import embedding, siren, torch_linear, torch_linear_bias
-from .registry import SCHEMES, Scheme, get
+from .registry import SCHEMES, Scheme, get, is_scheme
 from .scaling import deepnet, deepnet_alpha, fixup, gpt2_residual, mup, mup_lr, t_fixup
 from .structured import delta_orthogonal, dirac, eye, identity, orthogonal, sparse, zero_init
 
@@ -53,6 +53,7 @@ __all__ = [
     "he_truncated_normal",
     "he_uniform",
     "identity",
+    "is_scheme",
     "kaiming_normal",
     "kaiming_truncated_normal",
     "kaiming_uniform",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from initcore import specs
 from initcore._core import Initializer
 
-from .options import F, document
+from .options import Array, F, document
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,6 +38,7 @@ class Scheme:
 
 
 _schemes: dict[str, Scheme] = {}
+_functions: dict[Callable[..., Any], Scheme] = {}
 
 #: Every scheme, by every name that it has.
 SCHEMES: Mapping[str, Scheme] = MappingProxyType(_schemes)
@@ -51,20 +52,26 @@ def scheme(
     def enter(function: F) -> F:
         entry = Scheme(function.__name__, make, variance, source)
         _schemes.update(dict.fromkeys([entry.name, *aliases], entry))
+        _functions[function] = entry
         return document(function, variance, source)
 
     return enter
 
 
-def get(spec: str | Initializer) -> Initializer:
+def is_scheme(function: Callable[..., Any]) -> bool:
+    """Tell whether this is one of the functions that draw from a scheme, such as `he_normal`."""
+    return function in _functions
+
+
+def get(spec: str | Initializer | Callable[..., Array]) -> Initializer:
     """Return the initializer of a name, with arguments in brackets if it takes any.
 
     Parameters
     ----------
-    spec : str or Initializer
+    spec : str, Initializer or function
         As in ``"he_normal"``, ``"kaiming_uniform"``, ``"constant(0.5)"``, ``"normal(0.01)"`` (the standard
-        deviation comes first) or ``"variance_scaling(2, mode='fan_out')"``. An initializer is returned as
-        it is.
+        deviation comes first) or ``"variance_scaling(2, mode='fan_out')"``. A function of this library, such as
+        `he_normal`, stands for its name. An initializer is returned as it is.
 
     Returns
     -------
@@ -79,6 +86,8 @@ def get(spec: str | Initializer) -> Initializer:
     """
     if isinstance(spec, Initializer):
         return spec
+    if callable(spec) and spec in _functions:
+        spec = _functions[spec].name
     if not isinstance(spec, str):
         msg = f"an initializer is a name or an Initializer, got {type(spec).__name__}"
         raise TypeError(msg)
