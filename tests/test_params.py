@@ -182,6 +182,13 @@ def test_pairs_of_names_and_parameters():
     assert expected["fc.weight"].dtype == np.float64
 
 
+def test_a_tuple_with_a_shape_is_a_parameter():
+    """Not a shape and an initializer that is called "float64"."""
+    leaf = namedtuple("Leaf", ["shape", "dtype"])((2, 3), "float64")  # noqa: PYI024
+    for shapes in ({"w": leaf}, [("w", leaf)]):
+        assert same(init_params(shapes, {"w": HE}, seed=0)["w"], HE((2, 3), seed=0, name="w", dtype="f8"))
+
+
 def test_names_of_dtypes_as_torch_has_them():
     """Its dtypes mean nothing to NumPy, but their names do."""
     dtype = type("dtype", (), {"__module__": "torch", "__str__": lambda _: "torch.bfloat16"})()
@@ -313,10 +320,11 @@ def test_wrong_options():
             init_params({"a": 3}, {"*": "zeros"}, seed=0, num_threads=threads)
 
 
-def test_memory_that_is_not_there_is_missed_before_anything_is_drawn():
-    """A petabyte; the array before it is not drawn, or this would take minutes."""
+def test_memory_that_is_not_there_is_missed_before_anything_is_drawn(monkeypatch):
+    """A petabyte, behind an array that would be drawn first."""
+    monkeypatch.setattr(ModelPlan, "_maker", None)
     with pytest.raises(MemoryError):
-        init_params({"a": (2**18, 2**10), "b": (2**40, 2**8)}, {"*": "normal"}, seed=0, dtype="f4")
+        init_params({"a": 5, "b": (2**40, 2**8)}, {"*": "normal"}, seed=0)
 
 
 # --- plans ---------------------------------------------------------------------------------------

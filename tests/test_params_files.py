@@ -155,7 +155,7 @@ def test_the_model_is_never_in_memory(tmp_path):
     finally:
         tracemalloc.stop()
     assert (tmp_path / "model").stat().st_size > p.nbytes == 2**26
-    assert peak < 4 * storage.PIECE
+    assert peak < 2**23
 
 
 @pytest.mark.usefixtures("small_pieces")
