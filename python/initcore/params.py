@@ -273,7 +273,7 @@ def plan(
         The parameters, nested as they may be. The keys on the way to a parameter, and its place in lists and
         tuples, joined with ".", are its name. A parameter is one of
 
-        - an int or a tuple of int, its shape,
+        - an int or a tuple of int, its shape (a list of them is several parameters),
         - something that has a ``shape``, and perhaps a ``dtype``: an array, a ``jax.ShapeDtypeStruct``,
           a tensor,
         - (one of these, what `rules` have as values): an initializer of its own, which no rule overrides.
