@@ -54,7 +54,7 @@ def test_layers_of_ones_own():
         (w[0], lambda x: x @ w[0]),
         (None, lambda x: x**3),
         (w[1], lambda x: x @ (w[1] @ w[1])),
-        (w[2], lambda x: x + 3 * np.tanh(x @ w[2])),
+        (w[2], lambda x: x @ w[2] + 3 * np.tanh(x @ w[2])),
     ]
     x = ic.normal((500, 8), seed=1, dtype="float64")
     steps = ic.lsuv(layers, x, variance=4.0, tolerance=0.001, max_iterations=50)

@@ -1,6 +1,5 @@
 """Models in files: the same bits, written piece by piece, whole or not at all."""
 
-import dataclasses
 import errno
 import io
 import json
@@ -11,7 +10,6 @@ import threading
 import time
 import tracemalloc
 from functools import partial
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,8 +20,8 @@ from safetensors.numpy import load_file
 
 import initcore as ic
 from initcore import storage
-from initcore.initializers import SCHEMES
 from initcore.params import Rule, init_params, plan
+from scheme_cases import SPECS
 
 MODEL = {
     "w": (33, 17),
@@ -98,7 +96,7 @@ def test_a_file_has_the_bits_of_the_arrays(dtype, threads, tmp_path):
 
 
 @pytest.mark.parametrize("piece", [64, storage.PIECE])
-@pytest.mark.parametrize("name", [name for name in SCHEMES if name != "constant"])
+@pytest.mark.parametrize("name", SPECS)
 def test_every_initializer(name, piece, tmp_path, monkeypatch):
     monkeypatch.setattr(storage, "PIECE", piece)
     p = plan({"w": (30, 31)}, {"*": name}, seed=0)
@@ -172,12 +170,9 @@ def test_what_has_no_parts_is_made_once_as_a_whole(tmp_path):
     assert (load_file(tmp_path / "model")["q"] == 1).all()
 
 
-def test_what_has_no_law_of_its_elements_has_no_parts():
-    """An initializer says so by a law of None."""
-    parameter = plan({"w": (4, 2)}, {"*": "normal"}).parameters["w"]
-    assert parameter.divisible
-    whole = SimpleNamespace(law=lambda shape, *, layout: None if (shape, layout) == ((4, 2), "numpy") else 1)
-    assert not dataclasses.replace(parameter, init=whole).divisible
+@pytest.mark.parametrize(("init", "divisible"), [("normal", True), ("orthogonal", False), ("eye", True)])
+def test_what_is_made_whole_has_no_parts(init, divisible):
+    assert plan({"w": (4, 2)}, {"*": init}).parameters["w"].divisible is divisible
 
 
 # --- whole or not at all -------------------------------------------------------------------------

@@ -138,7 +138,7 @@ def _scale_layers(
     layers: Sequence[Layer], x: Any, variance: float, tolerance: float, limit: int
 ) -> list[LsuvStep]:
     for i, (w, _) in enumerate(layers):
-        if w is not None and not (isinstance(w, np.ndarray) and w.dtype.kind == "f" and w.flags.writeable):
+        if w is not None and not _is_weight(w):
             msg = f"the weight of layer {i} must be an array of floats that can be written to, got {w!r:.80}"
             raise TypeError(msg)
     steps = []
@@ -149,6 +149,10 @@ def _scale_layers(
             steps.append(step)
         x = y
     return steps
+
+
+def _is_weight(w: object) -> bool:
+    return isinstance(w, np.ndarray) and w.dtype.kind == "f" and w.flags.writeable
 
 
 def _scale(
@@ -162,13 +166,15 @@ def _scale(
     limit: int,
 ) -> tuple[LsuvStep, Any]:
     before = found = _variance(y, layer)
-    scale, iterations = 1.0, 0
+    scale, iterations, power = 1.0, 0, 2.0
     while abs(found / variance - 1) > tolerance and iterations < limit:
-        factor = (variance / found) ** 0.5
+        factor = (variance / found) ** (1 / power)
         w *= w.dtype.type(factor)
         scale, iterations = scale * factor, iterations + 1
         y = function(x)
-        found = _variance(y, layer)
+        last, found = found, _variance(y, layer)
+        # The variance grows as the square of the scale in a linear layer; elsewhere, as it did just now.
+        power = float(np.clip(np.log(found / last) / np.log(factor), 0.5, 8.0))
     converged = abs(found / variance - 1) <= tolerance
     return LsuvStep(layer, before, found, scale, iterations, converged), y
 

@@ -38,7 +38,7 @@ class Rule:
 
     Parameters
     ----------
-    init : str or Initializer
+    init : str, Initializer or function
         As `get` takes it.
     layout : str or Layout, optional
         As initializers take it; by default that of the model.
@@ -56,7 +56,7 @@ class Rule:
     Rule(init='he_normal', layout='torch', dtype=None)
     """
 
-    init: str | Initializer
+    init: str | Initializer | Callable[..., Array]
     layout: str | Layout | None = None
     dtype: npt.DTypeLike | None = None
 
@@ -67,7 +67,7 @@ class Rule:
 
 
 #: How a parameter is initialized; a function of its name and shape gives one of the others.
-Spec: TypeAlias = str | Initializer | Rule | Callable[[str, tuple[int, ...]], str | Initializer | Rule]
+Spec: TypeAlias = str | Initializer | Rule | Callable[..., Any]
 
 
 @dataclass(frozen=True)
@@ -423,7 +423,7 @@ def _names() -> dict[Initializer, str]:
     """Give the names of the initializers that `get` knows without arguments."""
     names: dict[Initializer, str] = {}
     for entry in SCHEMES.values():
-        with suppress(TypeError):
+        with suppress(TypeError, ValueError):  # it needs arguments
             names.setdefault(entry.make(), entry.name)
     return names
 

@@ -70,8 +70,8 @@ def get(spec: str | Initializer | Callable[..., Array]) -> Initializer:
     ----------
     spec : str, Initializer or function
         As in ``"he_normal"``, ``"kaiming_uniform"``, ``"constant(0.5)"``, ``"normal(0.01)"`` (the standard
-        deviation comes first) or ``"variance_scaling(2, mode='fan_out')"``. A function of this library, such as
-        `he_normal`, stands for its name. An initializer is returned as it is.
+        deviation comes first) or ``"variance_scaling(2, mode='fan_out')"``. A function of this library, such
+        as `he_normal`, stands for its name. An initializer is returned as it is.
 
     Returns
     -------
