@@ -1,8 +1,8 @@
 """What the theory needs to know of an activation function: its values, its slopes, where it bends.
 
-A built-in function is evaluated by the core, with the slope that training uses. Any other function of one real
-number will do as it is: on a panel of the quadrature it is as good as the polynomial through its values there, so
-that polynomial's derivative is its slope.
+A built-in function is evaluated by the core, with the slope that training uses. Any other function of one
+real number will do as it is: on a panel of the quadrature it is as good as the polynomial through its values
+there, so that polynomial's derivative is its slope.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Activation:
     Parameters
     ----------
     function : str or callable
-        The name of a built-in activation, as in `MLP` ("gelu", "leaky_relu(0.2)"), or a function of arrays or of
-        single floats that computes in float64.
+        The name of a built-in activation, as in `MLP` ("gelu", "leaky_relu(0.2)"), or a function of arrays
+        or of single floats that computes in float64.
     derivative : callable, optional
         The slope, likewise. Without it, it is taken from the values of the function, to about 1e-12.
     splits : sequence of float
@@ -92,7 +92,11 @@ class Activation:
             return value, self._slope(u), exact
         half = (u[:, -1] - u[:, 0]) / 2  # negative where the nodes run backwards
         # The differences of neighbours carry their rounding, more so the closer they are.
-        return value, value @ _DERIVATIVE / half[:, None], 256 * EPS * np.abs(value).max(axis=1) / np.abs(half)
+        return (
+            value,
+            value @ _DERIVATIVE / half[:, None],
+            256 * EPS * np.abs(value).max(axis=1) / np.abs(half),
+        )
 
 
 ActivationLike: TypeAlias = str | Callable[..., Any] | Activation
@@ -130,9 +134,7 @@ def _elementwise(function: Callable[..., Any], name: str) -> Callable[[Floats], 
         msg = f"{name} must give one real number for each: {error}"
         raise ValueError(msg) from error
     if not np.allclose(whole, single, rtol=1e-12, atol=1e-12):
-        msg = (
-            f"{name} is not elementwise (or random): an array gives other values than its elements one by one"
-        )
+        msg = f"{name} is not elementwise, or is random: an array gives other values than its elements alone"
         raise ValueError(msg)
     return checked
 

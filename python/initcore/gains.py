@@ -1,4 +1,4 @@
-"""Gains: the factor on the weights' standard deviation that makes up for what an activation does to the signal."""
+"""Gains: the factor on the weights' scale that makes up for what an activation does to the signal."""
 
 from __future__ import annotations
 
@@ -21,17 +21,18 @@ if TYPE_CHECKING:
 def gain(function: ActivationLike, convention: str = "exact") -> float:
     """Give the gain of an activation function.
 
-    With weights of variance ``gain**2 / fan_in`` and no bias, a layer gives back the mean square that it was given.
+    With weights of variance ``gain**2 / fan_in`` and no bias, inputs of mean square 1 to the activation are
+    followed by such inputs in the next layer.
 
     Parameters
     ----------
     function : str, callable or Activation
-        A built-in activation ("gelu", "leaky_relu(0.2)"), or any function of one real number; it is called with
-        float64 arrays if it takes them, else with single floats.
+        A built-in activation ("gelu", "leaky_relu(0.2)"), or any function of one real number; it is called
+        with float64 arrays if it takes them, else with single floats.
     convention : {"exact", "torch"}
-        "exact" is ``1 / sqrt(E[f(z)^2])`` for a standard normal z, to 1e-10 or better. "torch" is the table of
-        ``torch.nn.init.calculate_gain``, to get the numbers that a PyTorch model was trained with; its 5/3 for
-        tanh and 3/4 for selu are rules of thumb, and most functions are not in it.
+        "exact" is ``1 / sqrt(E[f(z)^2])`` for a standard normal z, to 1e-10 or better. "torch" is the table
+        of ``torch.nn.init.calculate_gain``, for the numbers that a PyTorch model was trained with; its 5/3
+        for tanh and 3/4 for selu are rules of thumb, and most functions are not in it.
 
     Returns
     -------

@@ -13,6 +13,8 @@ import numpy as np
 from .quadrature import EPS, LANDMARKS, Floats, integrate
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy.typing as npt
 
     from .activations import Activation
@@ -21,13 +23,24 @@ if TYPE_CHECKING:
 _SMALL, _SMALL_STEP = 1e-24, 1e-9
 
 
+def first_moment(f: Activation, q: Floats) -> Floats:
+    """Give ``E[f(u)]``."""
+    return _expectation(f, q, lambda value: value)
+
+
 def second_moment(f: Activation, q: Floats) -> Floats:
     """Give ``E[f(u)^2]``."""
+    return _expectation(f, q, np.square)
+
+
+def _expectation(f: Activation, q: Floats, of: Callable[[Floats], Floats]) -> Floats:
+    """Give the expectation of a function of f(u)."""
 
     def integrand(u: Floats, _: object) -> tuple[Floats, float]:
-        return f.value(u)[None] ** 2, 0.0
+        return of(f.value(u))[None], 0.0
 
-    return integrate(integrand, np.sqrt(np.maximum(q, _SMALL)), f.splits)[0]
+    expected: Floats = integrate(integrand, _std(q), f.splits)[0]
+    return expected
 
 
 def slope_moment(f: Activation, q: Floats) -> Floats:
@@ -35,11 +48,12 @@ def slope_moment(f: Activation, q: Floats) -> Floats:
 
     def integrand(u: Floats, _: object) -> tuple[Floats, Floats]:
         _, slope, error = f.value_and_slope(u)
-        doubt = (2 * np.abs(slope).max(axis=1) + error) * error
+        doubt = (2 * _largest(slope) + error) * error
         return slope[None] ** 2, doubt[None]
 
-    smallest = _SMALL if f.has_slope or f.origin == 0 else _SMALL_STEP
-    return integrate(integrand, np.sqrt(np.maximum(q, smallest)), f.splits)[0]
+    std = _std(q, _SMALL if f.has_slope or f.origin == 0 else _SMALL_STEP)
+    expected: Floats = integrate(integrand, std, f.splits)[0]
+    return expected
 
 
 def second_moment_and_rate(f: Activation, q: Floats) -> tuple[Floats, Floats]:
@@ -48,8 +62,7 @@ def second_moment_and_rate(f: Activation, q: Floats) -> tuple[Floats, Floats]:
     By Stein's lemma ``dM/dq = E[f(u)^2 (z^2 - 1)] / (2 q)``: no derivative of f, which may jump. Taking
     f(0)^2 away, whose part is zero, keeps the digits for small q.
     """
-    q = np.maximum(q, _SMALL if f.origin == 0 else _SMALL_STEP)
-    std = np.sqrt(q)
+    std = _std(q, _SMALL if f.origin == 0 else _SMALL_STEP)
 
     def integrand(u: Floats, row: npt.NDArray[np.intp]) -> tuple[Floats, Floats]:
         square, weight = f.value(u) ** 2, (u / std[row, None]) ** 2 - 1
@@ -57,7 +70,7 @@ def second_moment_and_rate(f: Activation, q: Floats) -> tuple[Floats, Floats]:
         return values, _rounding(_largest(square) * _largest(weight))
 
     moment, rate = integrate(integrand, std, f.splits)
-    return moment, rate / (2 * q)
+    return moment, rate / (2 * std**2)
 
 
 def pair_moment_and_rate(f: Activation, q: Floats, c: Floats) -> tuple[Floats, Floats]:
@@ -95,17 +108,14 @@ def _two_gaussians(f: Activation, q: Floats, c: Floats) -> Floats:
     contributes nothing, f(c u1), is taken away.
     """
     std, s = np.sqrt(q), np.sqrt((1 - c) * (1 + c))
-
-    def deviation(u: Floats, _: object) -> tuple[Floats, float]:
-        return (f.value(u)[None] - f.origin) ** 2, 0.0
-
-    spread = np.sqrt(integrate(deviation, std, f.splits)[0])
+    spread = np.sqrt(_expectation(f, q, lambda value: (value - f.origin) ** 2))
 
     def outer(u: Floats, row: npt.NDArray[np.intp]) -> tuple[Floats, Floats]:
         # One for each inner expectation.
         root, ci, si, floor = (np.repeat(x[row], u.shape[1]) for x in (std, c, s, spread))
         z1, mean = u.ravel() / root, ci * u.ravel()
         center = f.value(mean)
+        floor = floor * np.exp(z1**2 / 4)  # the farther out, the less it weighs
 
         def inner(t: Floats, row: npt.NDArray[np.intp]) -> tuple[Floats, Floats]:
             value = f.value(mean[row, None] + t)
@@ -124,6 +134,11 @@ def _two_gaussians(f: Activation, q: Floats, c: Floats) -> Floats:
     distances = std[:, None] * np.concatenate([-levels, levels], axis=1)
     splits = np.concatenate([LANDMARKS, f.splits]) + distances[..., None]
     return integrate(outer, std, splits.reshape(q.size, -1), floor=spread**2)
+
+
+def _std(q: Floats, smallest: float = _SMALL) -> Floats:
+    """Give sqrt(q), or where the limit q -> 0 is wanted, something small."""
+    return np.sqrt(np.maximum(q, smallest))
 
 
 def _largest(values: Floats) -> Floats:

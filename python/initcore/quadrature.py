@@ -2,14 +2,14 @@
 
 ``E[g(mean + t)]``, ``t ~ N(0, std^2)``, is a sum of Gauss-Legendre rules on panels of the t axis::
 
-    panels <- edges at std * EDGES, and where mean + t is 0, +-1, +-4, ..., or what the caller knows to be a kink
+    panels <- edges at std * EDGES, and where mean + t is 0, +-1, +-4, ..., or a kink that the caller knows
     while there are panels:
         h <- g(mean + t) * density(t) at the nodes of all panels, in one call
         a panel is done where the last Legendre coefficients of h are nothing beside the whole
         bisect the others
 
-A kink or a jump is found by bisection: the panels around it halve until they no longer matter. Many Gaussians are
-done at once, each with panels of its own; a panel carries the number of its Gaussian, its `row`.
+A kink or a jump is found by bisection: the panels around it halve until they no longer matter. Many Gaussians
+are done at once, each with panels of its own; a panel carries the number of its Gaussian, its `row`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from numpy.polynomial import legendre
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
-#: ``(t, row) -> (values, doubt)``. t: (panels, `NODES.size`), the nodes of each panel, its two ends among them, as
-#: distances from the mean; row: (panels,); values: (integrands, panels, nodes); doubt: (integrands, panels), the absolute error with which
-#: the values are known beyond their rounding, or 0.
+#: ``(t, row) -> (values, doubt)``.
+#: t: (panels, `NODES.size`), the nodes of each panel, both its ends among them, as distances from the mean;
+#: row: (panels,); values: (integrands, panels, nodes);
+#: doubt: (integrands, panels), how far the values may be off beyond their own rounding, or 0.
 Integrand: TypeAlias = Callable[[Floats, npt.NDArray[np.intp]], tuple[Floats, Floats | float]]
 
 EPS = float(np.finfo(np.float64).eps)
@@ -46,7 +47,7 @@ _TOLERANCE = 1e-14  # of a panel, relative to the whole
 _ACCEPTABLE = 1e-11  # of all panels that bisection could not finish
 _ROUNDS = 52  # then a panel is as narrow as the spacing of the numbers
 _CROWD = 1024  # panels of one row that are bisected at once; few kinks have two each
-_BLOCK = 1024  # rows at a time, to stay in cache
+_BLOCK = 256  # rows at a time, to stay in cache
 
 
 def differentiation_matrix(x: Floats) -> Floats:
@@ -57,7 +58,7 @@ def differentiation_matrix(x: Floats) -> Floats:
     """
     gaps = x[:, None] - x + np.eye(x.size)
     weights = 1 / gaps.prod(axis=1)
-    matrix = weights / weights[:, None] / gaps
+    matrix: Floats = weights / weights[:, None] / gaps
     np.fill_diagonal(matrix, 0.0)
     np.fill_diagonal(matrix, -matrix.sum(axis=1))
     return matrix
@@ -84,7 +85,7 @@ def integrate(
     mean : ndarray, (rows,), optional
         Of each Gaussian.
     floor : ndarray, (rows,), optional
-        Sizes beside which an expectation of 0 is as good as any smaller one: errors are relative to these at least.
+        Sizes beside which a smaller expectation may count as 0: errors are relative to these at least.
 
     Returns
     -------
@@ -169,5 +170,5 @@ def _integrate_block(integrand: Integrand, std: Floats, landmarks: Floats, floor
 
 
 def _sum(values: Floats, row: npt.NDArray[np.intp], rows: int) -> Floats:
-    """Add up what belongs to each row. values: (integrands, panels) -> (integrands, rows)."""
+    """Add up what belongs to each row: (integrands, panels) -> (integrands, rows)."""
     return np.stack([np.bincount(row, v, rows) for v in values])

@@ -7,9 +7,9 @@ layer by the ::
     length map         q -> sigma_w^2 E[f(u)^2] + sigma_b^2                          u ~ N(0, q)
     correlation map    c -> (sigma_w^2 E[f(u1) f(u2)] + sigma_b^2) / length map      u1, u2 of correlation c
 
-and squared gradients grow by ``chi_1 = sigma_w^2 E[f'(u)^2]`` from a layer to the one below. At ``chi_1 = 1``, the
-edge of chaos, signals neither merge nor part and gradients keep their size. Arguments broadcast as in NumPy;
-numbers give numbers.
+and squared gradients grow by ``chi_1 = sigma_w^2 E[f'(u)^2]`` from a layer to the one below. At
+``chi_1 = 1``, the edge of chaos, signals neither merge nor part and gradients keep their size. Arguments
+broadcast as in NumPy; numbers give numbers.
 
 References
 ----------
@@ -18,13 +18,16 @@ through transient chaos, NeurIPS 2016.
 S. Schoenholz, J. Gilmer, S. Ganguli, J. Sohl-Dickstein, Deep information propagation, ICLR 2017.
 """
 
-from ..activations import Activation
+from initcore.activations import Activation
+
 from .maps import chi, correlation_map, correlation_slope, critical, length_map, length_slope
 from .phases import FixedPoint, correlation_fixed_point, depth_scales, fixed_point, phase
+from .suits import Suit, suits
 
 __all__ = [
     "Activation",
     "FixedPoint",
+    "Suit",
     "chi",
     "correlation_fixed_point",
     "correlation_map",
@@ -35,4 +38,5 @@ __all__ = [
     "length_map",
     "length_slope",
     "phase",
+    "suits",
 ]

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from ..activations import activation
-from ..moments import pair_moment_and_rate, second_moment, second_moment_and_rate, slope_moment
+from initcore.activations import activation
+from initcore.moments import pair_moment_and_rate, second_moment, second_moment_and_rate, slope_moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import numpy.typing as npt
 
-    from ..activations import Activation, ActivationLike
-    from ..quadrature import Floats
+    from initcore.activations import Activation, ActivationLike
+    from initcore.quadrature import Floats
 
 #: Numbers give a number, arrays an array.
 Real: TypeAlias = Any
@@ -52,8 +52,8 @@ def length_slope(function: ActivationLike, q: npt.ArrayLike, sigma_w2: npt.Array
 def chi(function: ActivationLike, q: npt.ArrayLike, sigma_w2: npt.ArrayLike) -> Real:
     """Give chi_1, ``sigma_w2 * E[f'(u)^2]``: the growth of squared gradients per layer.
 
-    At a fixed point of the length map it is the slope of the correlation map at c = 1, too. Parameters are as in
-    `length_map`; an activation that jumps has an infinite chi_1.
+    At a fixed point of the length map it is the slope of the correlation map at c = 1, too. Parameters are as
+    in `length_map`; an activation that jumps has an infinite chi_1.
     """
     q, w = positive("q", q), positive("sigma_w2", sigma_w2)
     return plain(w * of_rows(slope_moment, function, q))
@@ -97,7 +97,7 @@ def critical(function: ActivationLike, q: npt.ArrayLike = 1.0) -> tuple[Real, Re
         i = np.unravel_index(np.argmin(sigma_b2), sigma_b2.shape)
         msg = (
             f"{f.name} has no critical point at q = {q[i]:.6g}: weights that keep its gradients, "
-            f"sigma_w2 = {sigma_w2[i]:.6g}, already give a mean square of {(sigma_w2 * moment)[i]:.6g} without bias"
+            f"sigma_w2 = {sigma_w2[i]:.6g}, give a mean square of {(sigma_w2 * moment)[i]:.6g} without bias"
         )
         raise ValueError(msg)
     return plain(sigma_w2), plain(sigma_b2)
@@ -170,9 +170,7 @@ def _correlation(c: npt.ArrayLike) -> Floats:
     return array
 
 
-def of_rows(
-    moment: Callable[..., Floats], function: ActivationLike, *arguments: Floats
-) -> Floats:
+def of_rows(moment: Callable[..., Floats], function: ActivationLike, *arguments: Floats) -> Floats:
     """Evaluate moments, which take arrays of one axis, for arrays of any shape."""
     arrays = np.broadcast_arrays(*arguments)
     moments = moment(activation(function), *(a.ravel() for a in arrays))

@@ -1,4 +1,4 @@
-"""Where signals end up in a deep network, how soon, and what that means: fixed points, depth scales, phases."""
+"""Where signals end up in a deep network, and how soon: fixed points, phases, depth scales."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..activations import activation
-from ..moments import pair_moment_and_rate, second_moment, second_moment_and_rate, slope_moment
-from ..quadrature import EPS
+from initcore.activations import activation
+from initcore.moments import pair_moment_and_rate, second_moment, second_moment_and_rate, slope_moment
+from initcore.quadrature import EPS
+
 from .maps import Real, plain, positive
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from ..activations import Activation, ActivationLike
-    from ..quadrature import Floats
+    from initcore.activations import Activation, ActivationLike
+    from initcore.quadrature import Floats
 
 _CRITICAL = 1e-9  # as far from 1 as the slope at a critical point may come out
 _DECADES, _STEPS = 12, 4  # how far from its start a signal is followed, in how many steps each
@@ -37,8 +38,8 @@ class FixedPoint:
     stable : bool or ndarray
         Whether q is finite and small deviations from it die out, ``abs(slope) < 1``.
     kind : str or ndarray
-        "finite"; "zero" where signals vanish; "infinite" where they grow for ever; "every" where the map leaves
-        all signals as they are, as for relu with ``sigma_w2 = 2`` and no bias: q is then the start.
+        "finite"; "zero" where signals vanish; "infinite" where they grow for ever; "every" where the map
+        leaves all signals as they are, as for relu with ``sigma_w2 = 2`` and no bias: q is then the start.
     """
 
     q: Real
@@ -78,22 +79,20 @@ def fixed_point(
 
 def _settle(
     f: Activation, sigma_w2: npt.ArrayLike, sigma_b2: npt.ArrayLike, start: float
-) -> tuple[list[Floats], FixedPoint]:
+) -> tuple[tuple[Floats, Floats], FixedPoint]:
     """Give the variances as arrays of one shape, and the fixed points for them, of arrays of that shape."""
     if not 1e-100 < start < 1e100:
         msg = f"start must be positive and finite, got {start!r}"
         raise ValueError(msg)
-    w, b = variances = np.broadcast_arrays(positive("sigma_w2", sigma_w2), positive("sigma_b2", sigma_b2))
+    w, b = np.broadcast_arrays(positive("sigma_w2", sigma_w2), positive("sigma_b2", sigma_b2))
     q, limit, kind = _walk(f, w.ravel(), b.ravel(), start)
     slope = w.ravel() * second_moment_and_rate(f, limit)[1]
     chi = w.ravel() * slope_moment(f, limit)
     stable = np.isfinite(q) & (np.abs(slope) < 1 - _CRITICAL)
-    return list(variances), FixedPoint(*(x.reshape(w.shape) for x in (q, slope, chi, stable, kind)))
+    return (w, b), FixedPoint(*(x.reshape(w.shape) for x in (q, slope, chi, stable, kind)))
 
 
-def _walk(
-    f: Activation, w: Floats, b: Floats, start: float
-) -> tuple[Floats, Floats, npt.NDArray[np.str_]]:
+def _walk(f: Activation, w: Floats, b: Floats, start: float) -> tuple[Floats, Floats, npt.NDArray[np.str_]]:
     """Walk from the start until the map turns back, then close in on the fixed point.
 
     w, b: (rows,). Gives the fixed points, where to take limits at them, and their kinds; all (rows,).
@@ -132,7 +131,7 @@ def _walk(
 
 
 def _close_in(f: Activation, w: Floats, b: Floats, q: Floats, ahead: Floats) -> Floats:
-    """Find the roots of ``w E[f^2] + b - q`` between q and ahead: Newton's method, kept inside by bisection."""
+    """Find the roots of ``w E[f^2] + b - q`` between q and ahead: Newton's method, held by bisection."""
     low, high = np.minimum(q, ahead), np.maximum(q, ahead)
     rising = q < ahead  # the sign of the excess at q
     q = np.sqrt(low * high)
@@ -188,8 +187,8 @@ def depth_scales(
 ) -> tuple[Real, Real]:
     """Give the depths over which signals forget their length, and their correlation (Schoenholz et al. 2017).
 
-    Deviations from the fixed points shrink like ``exp(-layer / xi)``. Networks can be trained up to a depth of a few
-    xi_c.
+    Deviations from the fixed points shrink like ``exp(-layer / xi)``. Networks can be trained up to a depth
+    of a few xi_c.
 
     Parameters
     ----------
@@ -202,14 +201,14 @@ def depth_scales(
         In layers. ``xi_q = -1 / log(abs(slope))`` of the length map at its fixed point.
         ``xi_c = -1 / log(chi_1)`` in the ordered phase; in the chaotic phase the same with the slope of the
         correlation map at its stable fixed point. Infinite at criticality; not a number where signals have no
-        stable length to settle at.
+        finite length to settle at, nor xi_q where that length is unstable.
     """
     f = activation(function)
     variances, point = _settle(f, sigma_w2, sigma_b2, start)
     _, slope = _meet(f, *variances, point)
-    settles = np.isfinite(point.q) & (np.abs(point.slope) <= 1 + _CRITICAL)
-    xi_q, xi_c = (plain(np.where(settles, _depth(x), np.nan)) for x in (point.slope, slope))
-    return xi_q, xi_c
+    stays = np.abs(point.slope) <= 1 + _CRITICAL
+    xi_q = np.where(np.isfinite(point.q) & stays, _depth(point.slope), np.nan)
+    return plain(xi_q), plain(_depth(slope))
 
 
 def _depth(slope: Floats) -> Floats:
@@ -232,8 +231,8 @@ def correlation_fixed_point(
     Returns
     -------
     c, slope : float or ndarray
-        Correlation 1 and chi_1 in the ordered phase and at criticality; less than 1 in the chaotic phase, with
-        the slope of the correlation map. Not a number where signals have no finite length to settle at.
+        Correlation 1 and chi_1 in the ordered phase and at criticality; less than 1 in the chaotic phase,
+        with the slope of the correlation map. Not a number where signals have no finite length to settle at.
     """
     f = activation(function)
     variances, point = _settle(f, sigma_w2, sigma_b2, start)
