@@ -86,17 +86,16 @@ class Activation:
         exact = np.zeros(len(u))
         if self._value is None:
             value, slope = _core.activation(self.name, np.ravel(u))
-            return value.reshape(u.shape), slope.reshape(u.shape), exact
+            slope = slope.reshape(u.shape)
+            slope[:, [0, -1]] = np.nan  # all kinks are at ends of panels, and there it is that of one side
+            return value.reshape(u.shape), slope, exact
         value = self._value(u)
         if self._slope is not None:
             return value, self._slope(u), exact
         half = (u[:, -1] - u[:, 0]) / 2  # negative where the nodes run backwards
+        slope = (value - value[:, :1]) @ _DERIVATIVE / half[:, None]
         # The differences of neighbours carry their rounding, more so the closer they are.
-        return (
-            value,
-            value @ _DERIVATIVE / half[:, None],
-            256 * EPS * np.abs(value).max(axis=1) / np.abs(half),
-        )
+        return value, slope, 256 * EPS * np.abs(value).max(axis=1) / np.abs(half)
 
 
 ActivationLike: TypeAlias = str | Callable[..., Any] | Activation
@@ -116,24 +115,26 @@ def activation(function: ActivationLike) -> Activation:
 
 def _elementwise(function: Callable[..., Any], name: str) -> Callable[[Floats], Floats]:
     """Check a function on a few numbers; give one of arrays that refuses what is not finite."""
+    vectorized = function if _takes_arrays(function) else np.vectorize(function, otypes=[np.float64])
+
+    def evaluate(u: Floats) -> Floats:
+        with np.errstate(all="ignore"):
+            return np.asarray(vectorized(u), dtype=np.float64)
 
     def checked(u: Floats) -> Floats:
-        with np.errstate(all="ignore"):
-            y = np.asarray(vectorized(u), dtype=np.float64)
+        y = evaluate(u)
         finite = np.isfinite(y)
         if not finite.all():
-            at = u[~finite][0]
-            msg = f"{name} is {y[~finite][0]} at {at:.6g}"
+            msg = f"{name} is {y[~finite][0]} at {u[~finite][0]:.6g}"
             raise ValueError(msg)
         return y
 
-    vectorized = function if _takes_arrays(function) else np.vectorize(function, otypes=[np.float64])
     try:
-        whole, single = checked(_PROBE), [checked(_PROBE[i : i + 1])[0] for i in range(_PROBE.size)]
-    except TypeError as error:
+        single = [evaluate(_PROBE[i : i + 1]).item() for i in range(_PROBE.size)]
+    except (TypeError, ValueError) as error:
         msg = f"{name} must give one real number for each: {error}"
         raise ValueError(msg) from error
-    if not np.allclose(whole, single, rtol=1e-12, atol=1e-12):
+    if not np.allclose(checked(_PROBE), single, rtol=1e-12, atol=1e-12):
         msg = f"{name} is not elementwise, or is random: an array gives other values than its elements alone"
         raise ValueError(msg)
     return checked

@@ -142,8 +142,8 @@ def _std(q: Floats, smallest: float = _SMALL) -> Floats:
 
 
 def _largest(values: Floats) -> Floats:
-    """Give the largest size on each panel. values: (panels, nodes) -> (panels,)."""
-    largest: Floats = np.abs(values).max(axis=1)
+    """Give the largest size inside each panel: (panels, nodes) -> (panels,)."""
+    largest: Floats = np.abs(values[:, 1:-1]).max(axis=1)
     return largest
 
 

@@ -5,7 +5,8 @@
     panels <- edges at std * EDGES, and where mean + t is 0, +-1, +-4, ..., or a kink that the caller knows
     while there are panels:
         h <- g(mean + t) * density(t) at the nodes of all panels, in one call
-        a panel is done where the last Legendre coefficients of h are nothing beside the whole
+        a panel is done where, beside the whole, the last Legendre coefficients of h are nothing,
+            and its ends lie on the polynomial through the inner nodes (else a jump hides in the gap)
         bisect the others
 
 A kink or a jump is found by bisection: the panels around it halve until they no longer matter. Many Gaussians
@@ -25,7 +26,7 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 
 #: ``(t, row) -> (values, doubt)``.
 #: t: (panels, `NODES.size`), the nodes of each panel, both its ends among them, as distances from the mean;
-#: row: (panels,); values: (integrands, panels, nodes);
+#: row: (panels,); values: (integrands, panels, nodes), NaN at an end where they belong to the other side;
 #: doubt: (integrands, panels), how far the values may be off beyond their own rounding, or 0.
 Integrand: TypeAlias = Callable[[Floats, npt.NDArray[np.intp]], tuple[Floats, Floats | float]]
 
@@ -34,18 +35,21 @@ ORDER = 20
 _GAUSS, WEIGHTS = legendre.leggauss(ORDER)
 #: The Gauss-Legendre nodes on [-1, 1], and both ends, which have no weight.
 NODES: Floats = np.concatenate([[-1.0], _GAUSS, [1.0]])
-#: Values at the inner nodes -> the last two Legendre coefficients.
-_LAST: Floats = (legendre.legvander(_GAUSS, ORDER - 1) * WEIGHTS[:, None] * (np.arange(ORDER) + 0.5))[:, -2:]
+# Values at the inner nodes -> Legendre coefficients; their last two; their sums, at both ends.
+_COEFFICIENTS = legendre.legvander(_GAUSS, ORDER - 1) * WEIGHTS[:, None] * (np.arange(ORDER) + 0.5)
+_LAST: Floats = _COEFFICIENTS[:, -2:]
+_AT_ENDS: Floats = _COEFFICIENTS @ legendre.legvander(NODES[[0, -1]], ORDER - 1).T
+_GAP = float(1 - _GAUSS[-1])  # between an end and its neighbour
 
 # In standard deviations. Beyond 12, 1e-31 of the probability is left: nothing even for (z^4)^2.
-_REACH = 12.0
-_EDGES = np.array([-_REACH, -7.0, -4.0, -2.0, 0.0, 2.0, 4.0, 7.0, _REACH])
+_EDGES = np.array([-12.0, -7.0, -4.0, -2.0, 0.0, 2.0, 4.0, 7.0, 12.0])
+_FAR = 3.0  # times as far, where something grows fast or begins late; there the density is 1e-281
 # What bends does so near 0, at a scale of about 1; a wide Gaussian needs panels there to see it.
 LANDMARKS = np.concatenate([-(4.0 ** np.arange(10, -1, -1)), [0.0], 4.0 ** np.arange(11)])
 
 _TOLERANCE = 1e-14  # of a panel, relative to the whole
 _ACCEPTABLE = 1e-11  # of all panels that bisection could not finish
-_ROUNDS = 52  # then a panel is as narrow as the spacing of the numbers
+_ROUNDS = 52  # of bisection; narrower panels hold few numbers
 _CROWD = 1024  # panels of one row that are bisected at once; few kinks have two each
 _BLOCK = 256  # rows at a time, to stay in cache
 
@@ -101,22 +105,22 @@ def integrate(
 
     def block(first: int) -> Floats:
         part = slice(first, first + _BLOCK)
-        # (rows, landmarks); those that are out of reach become the ends
         splits_here = np.broadcast_to(splits, (std.size, splits.shape[-1]))[part]
         landmarks = np.concatenate([LANDMARKS - mean[part, None], splits_here - mean[part, None]], axis=1)
-        reach = _REACH * std[part, None]
-        landmarks = np.clip(landmarks, -reach, reach)
         return _integrate_block(lambda t, row: integrand(t, row + first), std[part], landmarks, floor[part])
 
     return np.concatenate([block(first) for first in range(0, max(std.size, 1), _BLOCK)], axis=1)
 
 
-def _integrate_block(integrand: Integrand, std: Floats, landmarks: Floats, floor: Floats) -> Floats:
+def _integrate_block(
+    integrand: Integrand, std: Floats, landmarks: Floats, floor: Floats, reach: float = 1.0
+) -> Floats:
     """Do what `integrate` does, for few rows. landmarks: (rows, landmarks), on the t axis."""
     rows = std.size
-    edges = std[:, None] * _EDGES  # (rows, edges)
-    landmarks = landmarks[:, (np.abs(landmarks) < edges[:, -1:]).any(axis=0)]
-    edges = np.sort(np.concatenate([edges, landmarks], axis=1), axis=1)
+    edges = reach * std[:, None] * _EDGES  # (rows, edges)
+    near = landmarks[:, (np.abs(landmarks) < edges[:, -1:]).any(axis=0)]
+    near = np.clip(near, edges[:, :1], edges[:, -1:])  # what is out of reach gives no panel
+    edges = np.sort(np.concatenate([edges, near], axis=1), axis=1)
     row, left = np.nonzero(edges[:, 1:] > edges[:, :-1])
     lower, upper = edges[row, left], edges[row, left + 1]
     outermost = np.stack([lower == edges[row, 0], upper == edges[row, -1]], axis=1)
@@ -132,18 +136,24 @@ def _integrate_block(integrand: Integrand, std: Floats, landmarks: Floats, floor
         values, doubt = integrand(t, row)
         with np.errstate(over="ignore", invalid="ignore"):
             weighted = values * density * (half / scale)[:, None]
-            ends, weighted = np.abs(weighted[..., [0, -1]]), weighted[..., 1:-1]
+            ends, weighted = weighted[..., [0, -1]], weighted[..., 1:-1]
             part, size = weighted @ WEIGHTS, np.abs(weighted) @ WEIGHTS  # (integrands, panels)
             total = whole + _sum(size, row, rows)
         if not np.isfinite(total).all():
             msg = "the expectation overflows: the function grows too fast for this Gaussian"
             raise ValueError(msg)
-        unsure = np.abs(weighted @ _LAST).max(axis=-1)
+        beside = np.nan_to_num(np.abs(weighted @ _AT_ENDS - ends)) * _GAP
+        unsure = np.maximum(np.abs(weighted @ _LAST), beside).max(axis=-1)
         allowed = _TOLERANCE * total[:, row] + doubt * density.max(axis=1) * half / scale
         finished = (unsure <= allowed).all(axis=0)
-        if last == _ROUNDS and (outermost * ends > _ACCEPTABLE * total[:, row, None]).any():
-            msg = "the function grows too fast: 12 standard deviations out, it still adds to the expectation"
-            raise ValueError(msg)
+        if last == _ROUNDS and (outermost * np.abs(ends) > _ACCEPTABLE * total[:, row, None]).any():
+            msg = f"the function grows too fast: {12 * reach:g} standard deviations out, it still matters"
+            if reach == _FAR:
+                raise ValueError(msg)
+            try:
+                return _integrate_block(integrand, std, landmarks, floor, _FAR)
+            except ValueError as error:
+                raise ValueError(msg) from error
         done = done + _sum(part[:, finished], row[finished], rows)
         whole = whole + _sum(size[:, finished], row[finished], rows)
         lower, upper, row = lower[~finished], upper[~finished], row[~finished]
@@ -156,9 +166,10 @@ def _integrate_block(integrand: Integrand, std: Floats, landmarks: Floats, floor
             )
             raise ValueError(msg)
         if last:
-            middle = lower + (upper - lower) / 2
-            lower, upper = np.concatenate([lower, middle]), np.concatenate([middle, upper])
-            row = np.concatenate([row, row])
+            wide = upper - lower > 64 * EPS * np.maximum(np.abs(lower), np.abs(upper))
+            middle = np.where(wide, lower + (upper - lower) / 2, upper)
+            lower, upper = np.concatenate([lower, middle[wide]]), np.concatenate([middle, upper[wide]])
+            row = np.concatenate([row, row[wide]])
 
     # What is left surrounds single points.
     size, unsure = _sum(size[:, ~finished], row, rows), _sum(unsure[:, ~finished], row, rows)
