@@ -81,8 +81,8 @@ def critical(function: ActivationLike, q: npt.ArrayLike = 1.0) -> tuple[Real, Re
 
     Examples
     --------
-    >>> ic.theory.critical("relu")
-    (2.0, 0.0)
+    >>> [round(variance, 6) for variance in ic.theory.critical("gelu")]
+    [2.1937, 0.067192]
     """
     f, q = activation(function), positive("q", q)
     moment, slope = of_rows(second_moment, f, q), of_rows(slope_moment, f, q)

@@ -70,8 +70,9 @@ def fixed_point(
 
     Examples
     --------
-    >>> ic.theory.fixed_point("relu", 1.0, 0.25)
-    FixedPoint(q=0.5, slope=0.5, chi=0.5, stable=True, kind='finite')
+    >>> point = ic.theory.fixed_point("relu", 1.0, 0.25)
+    >>> round(point.q, 12), point.stable, point.kind
+    (0.5, True, 'finite')
     """
     _, point = _settle(activation(function), sigma_w2, sigma_b2, start)
     return FixedPoint(*(plain(x) for x in (point.q, point.slope, point.chi, point.stable, point.kind)))
