@@ -1,6 +1,6 @@
 """Neural-network weight initialization: addressed, reproducible sampling and a deterministic dense core."""
 
-from . import datasets, plot
+from . import datasets, plot, theory
 from ._core import (
     Constant,
     DeltaOrthogonal,
@@ -18,6 +18,7 @@ from ._core import (
 )
 from .config import __version__, get_isa, get_num_threads, set_isa, set_num_threads, show_config
 from .dense import DenseCache, dense_backward, dense_forward
+from .gains import gain
 from .initializers import (
     constant,
     deepnet,
@@ -115,6 +116,7 @@ __all__ = [
     "eye",
     "fans",
     "fixup",
+    "gain",
     "get",
     "get_isa",
     "get_num_threads",
@@ -147,6 +149,7 @@ __all__ = [
     "siren",
     "sparse",
     "t_fixup",
+    "theory",
     "torch_linear",
     "torch_linear_bias",
     "truncated_normal",
