@@ -48,7 +48,7 @@ impl Sparse {
 
     /// The standard deviation over all elements of a matrix.
     pub fn std(self, [rows, _]: [u64; 2]) -> f64 {
-        self.std * (1.0 - self.zeros(rows) as f64 / rows as f64).sqrt()
+        self.std * (1.0 - self.zeros(rows) as f64 / rows.max(1) as f64).sqrt()
     }
 
     /// The matrix, row by row. Its values are those of a normal distribution under the same name, where they are not

@@ -49,6 +49,8 @@ def fans(
     ------
     ValueError
         The shape has no such axes, or an axis does not divide into the groups or blocks.
+    TypeError
+        An argument is of the wrong type.
 
     Examples
     --------
@@ -67,6 +69,9 @@ def fans(
             msg = f"{layout} says all there is: give it alone, or the keywords"
             raise ValueError(msg)
         return layout.fans(shape)
+    if not isinstance(layout, str | None):
+        msg = f"layout must be a name or a Layout, got {type(layout).__name__}"
+        raise TypeError(msg)
     return Layout(
         layout,
         in_axis=in_axis,

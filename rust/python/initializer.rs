@@ -331,12 +331,25 @@ subclass! {
 }
 subclass! {
     /// Rows of a table (rows, features), one for each word: normal with mean 0; the row `padding_idx` is zeros.
-    Embedding, (std=1.0, padding_idx=None), (std: f64, padding_idx: Option<u64>),
+    Embedding, (std=1.0, padding_idx=None), (std: f64, padding_idx: Option<&Bound<'_, PyAny>>),
     match fixed(Distribution::Normal { mean: 0.0, std })? {
         core::Initializer::Fixed(distribution) => {
-            core::Initializer::Embedding { distribution, padding: padding_idx }
+            core::Initializer::Embedding { distribution, padding: padding_idx.map(row).transpose()? }
         }
         other => other,
+    }
+}
+
+/// The number of a row.
+fn row(object: &Bound<'_, PyAny>) -> PyResult<u64> {
+    match integer(object)?.map(u64::try_from) {
+        Some(Ok(row)) => Ok(row),
+        Some(Err(_)) => Err(PyValueError::new_err(format!(
+            "padding_idx must be the number of a row, 0 or more, got {object}"
+        ))),
+        None => Err(PyTypeError::new_err(format!(
+            "padding_idx must be an integer or None, got {object:?}"
+        ))),
     }
 }
 
