@@ -200,6 +200,7 @@ def test_identity_is_dirac_of_torch(kernel, groups):
 
 
 @pytest.mark.peers
+@pytest.mark.filterwarnings("ignore:Using padding='same':UserWarning")
 @pytest.mark.parametrize("kernel", KERNELS, ids=str)
 def test_same_pads_as_torch_and_jax_do(kernel):
     """What `same` above is built on; and the identity of PyTorch's own layer, which its `dirac_` is not."""
