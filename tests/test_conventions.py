@@ -2,8 +2,8 @@
 
     python -m pytest -m peers tests/test_conventions.py
 
-Means and standard deviations are of many values at fixed seeds and may be 7 standard errors off: a false alarm
-has a probability below 1e-11 each.
+Means and standard deviations are of many values at fixed seeds and may be 7 standard errors off: a false
+alarm has a probability below 1e-11 each.
 """
 
 import inspect
@@ -92,13 +92,13 @@ TRUNCATED = pytest.approx(2 / STD_AT_2, rel=5e-3)  # `cut` of what is cut at 2 s
 
 #: The schemes of the first table, by the names that each package has for them; the others have none.
 NAMES = {
-    "torch": "zeros_ ones_ constant_ uniform_ normal_ trunc_normal_ eye_ dirac_ xavier_uniform_ xavier_normal_ "
-    "kaiming_uniform_ kaiming_normal_ orthogonal_ sparse_",
-    "jax": "zeros ones constant uniform normal truncated_normal variance_scaling glorot_uniform glorot_normal "
-    "xavier_uniform xavier_normal he_uniform he_normal kaiming_uniform kaiming_normal lecun_uniform lecun_normal "
-    "orthogonal delta_orthogonal",
-    "keras": "Zeros Ones Constant RandomUniform RandomNormal TruncatedNormal VarianceScaling GlorotUniform "
-    "GlorotNormal HeUniform HeNormal LecunUniform LecunNormal Orthogonal Identity STFT",
+    "torch": """zeros_ ones_ constant_ uniform_ normal_ trunc_normal_ eye_ dirac_ xavier_uniform_
+        xavier_normal_ kaiming_uniform_ kaiming_normal_ orthogonal_ sparse_""",
+    "jax": """zeros ones constant uniform normal truncated_normal variance_scaling glorot_uniform
+        glorot_normal xavier_uniform xavier_normal he_uniform he_normal kaiming_uniform kaiming_normal
+        lecun_uniform lecun_normal orthogonal delta_orthogonal""",
+    "keras": """Zeros Ones Constant RandomUniform RandomNormal TruncatedNormal VarianceScaling GlorotUniform
+        GlorotNormal HeUniform HeNormal LecunUniform LecunNormal Orthogonal Identity STFT""",
     "timm": "trunc_normal_ trunc_normal_tf_ variance_scaling_ lecun_normal_",
 }
 NAMES = {package: set(names.split()) for package, names in NAMES.items()}
@@ -135,6 +135,20 @@ def test_anyinit_has_these():
     assert set(distributions.DISTRIBUTIONS) == {"normal", "uniform", "sinusoidal"}
 
 
+@needs("anyinit", "timm", "jax")
+def test_what_else_they_have(anyinit, timm, torch, jax):
+    model = torch.nn.Sequential(torch.nn.Linear(32, 64), torch.nn.Tanh(), torch.nn.Linear(64, 8))
+    report = anyinit.initialize(model, "empirical", torch.randn(64, 32), seed=0)
+    assert report.stability
+    name = "initcore_square"
+    anyinit.register_activation(lambda x: x * x, name=name)
+    assert anyinit.gain(name) == pytest.approx(3**-0.25)  # E z^4 = 3
+    anyinit.unregister_activation(name)
+    assert callable(inspect.getmodule(timm.variance_scaling_).init_weight_vit)
+    draw = jax.nn.initializers.he_normal()(jax.random.key(0), (4, 4), "complex64")
+    assert np.iscomplexobj(np.asarray(draw))
+
+
 # -- gains ---------------------------------------------------------------------------------------------------
 
 
@@ -160,6 +174,7 @@ def test_gains_of_torch(init):
         with pytest.raises(ValueError, match="Unsupported nonlinearity"):
             gain(name)
     assert exact_gain(np.tanh) == pytest.approx(1.592537, abs=1e-6)
+    assert exact_gain(lambda z: 1 / (1 + np.exp(-z))) == pytest.approx(1.846229, abs=1e-6)
     assert exact_gain(selu) == pytest.approx(1, abs=1e-6)
 
 
@@ -169,6 +184,8 @@ def test_gains_of_anyinit(anyinit):
     assert anyinit.gain("relu") == pytest.approx(math.sqrt(2))
     assert anyinit.gain("selu") == pytest.approx(1)
     assert anyinit.gain("tanh") == pytest.approx(1.33711, abs=1e-5)
+    assert anyinit.gain("sigmoid") == pytest.approx(2.67378, abs=1e-5)
+    assert anyinit.gain("leaky_relu") == pytest.approx(math.sqrt(2 / (1 + 0.01**2)))
     assert anyinit.gain("gelu") == pytest.approx(1.46801, abs=1e-5)
     gelu = lambda z: z * stats.norm.cdf(z)  # noqa: E731
     assert exact_gain(gelu) == pytest.approx(1.533530, abs=1e-6)
@@ -218,12 +235,7 @@ def test_normal_of_keras_is_truncated(keras):
     scaling = keras.initializers.VarianceScaling
     assert scaling().get_config()["distribution"] == "truncated_normal"
     assert measure(scaling(distribution="untruncated_normal", seed=0)((N, N))).cut > 4
-    if scaling(distribution="normal").get_config()["distribution"] == "normal":
-        assert measure(scaling(distribution="normal", seed=0)((N, N))).cut == pytest.approx(
-            math.sqrt(3), rel=0.01
-        )
-    else:
-        assert measure(scaling(distribution="normal", seed=0)((N, N))).cut == TRUNCATED
+    assert measure(scaling(distribution="normal", seed=0)((N, N))).cut == TRUNCATED
 
 
 @needs("timm")
@@ -303,6 +315,28 @@ def test_vectors_have_fans_in_keras_only(init, torch, jax, keras):
         jax.nn.initializers.glorot_uniform()(jax.random.key(0), (5,))
     with pytest.raises(ValueError, match="at least 2 dimensions"):
         ic.xavier_uniform((5,))
+
+
+@needs("keras")
+def test_axes_of_keras(keras):
+    """Given by number, the kernel does not count: fan_in is 32, not 9 * 32. No inputs count as one."""
+    init = keras.initializers.VarianceScaling(
+        1.0, "fan_in", "uniform", seed=0, input_axes=[2], output_axes=[3]
+    )
+    assert measure(init((3, 3, 32, 64))).largest == pytest.approx(math.sqrt(3 / 32), rel=1e-3)
+    assert ic.fans((3, 3, 32, 64), in_axis=2, out_axis=3, batch_axis=(0, 1)) == (32, 64)
+    assert ic.fans((3, 3, 32, 64), in_axis=2, out_axis=3) == (288, 576)
+    assert keras.initializers.HeNormal(seed=0)((0, 5)).shape == (0, 5)
+    with pytest.raises(ValueError, match=r"fan_in of shape .* is 0"):
+        ic.get("he_normal").std((0, 5))
+
+
+@needs("anyinit", "torch")
+def test_anyinit_knows_groups(anyinit, torch):
+    model = torch.nn.Sequential(torch.nn.Conv1d(16, 24, 3, groups=4))
+    anyinit.initialize(model, seed=0)
+    fan_in, _ = ic.fans((24, 4, 3), layout="torch", groups=4)
+    assert measure(model[0].weight.detach()).std == pytest.approx(fan_in**-0.5, rel=1e-5)
 
 
 @needs("keras")

@@ -537,6 +537,8 @@ BAD = [
     ),
     ((2, 3), {"layout": "torch", "in_axis": 0}, "by a name or by their numbers, not both"),
     ((2, 3), {"layout": Layout("torch"), "in_axis": 0}, r"Layout\(axes='torch'\) says all there is"),
+    ((2, 3), {"layout": Layout(), "in_axis": np.array([0, 1])}, "says all there is"),
+    ((2, 3), {"layout": Layout(), "batch_axis": ()}, "says all there is"),
     ((2, 3), {"layout": Layout(), "groups": 3}, "give it alone, or the keywords"),
     ((2, 3), {"layout": Layout(), "transposed": True}, "give it alone"),
     ((2, 3), {"layout": "keras"}, "unknown layout \"keras\": expected 'numpy' .* or a Layout"),

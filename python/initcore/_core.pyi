@@ -95,7 +95,7 @@ class VarianceScaling(Initializer):
 
 @final
 class Embedding(Initializer):
-    def __new__(cls, std: float = 1.0, padding_idx: int | None = None) -> Self: ...
+    def __new__(cls, std: float = 1.0, padding_idx: SupportsIndex | None = None) -> Self: ...
 
 @final
 class Identity(Initializer):

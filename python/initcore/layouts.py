@@ -64,8 +64,8 @@ def fans(
     (768, 768)
     """
     if isinstance(layout, Layout):
-        given = (in_axis, out_axis, batch_axis, groups, transposed, blocks)
-        if given != (None, None, None, 1, False, 1):
+        axes = any(axis is not None for axis in (in_axis, out_axis, batch_axis))
+        if axes or groups != 1 or transposed or blocks != 1:
             msg = f"{layout} says all there is: give it alone, or the keywords"
             raise ValueError(msg)
         return layout.fans(shape)
