@@ -43,7 +43,7 @@ AXES = [
     [[9, 7], [], 1, 0],
 ]
 
-#: Weights whose layer is not what the shape tells these libraries; tests/test_fans.py has the layers.
+#: Weights whose layer is not what their shape tells these libraries (see tests/test_fans_simulated.py).
 DEFECTS = [
     ["torch", [24, 4, 3]],  # 4 groups
     ["jax", [3, 4, 24]],  # 4 groups
