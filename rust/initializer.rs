@@ -183,8 +183,8 @@ pub enum Initializer {
     Embedding {
         /// The law of the others.
         distribution: Distribution,
-        /// The row of zeros.
-        padding: Option<u64>,
+        /// The row of zeros; negative ones count from the end.
+        padding: Option<i64>,
     },
     /// A function of the position.
     Pattern(Pattern),
@@ -202,7 +202,7 @@ pub enum Parameter {
     /// A name.
     Name(&'static str),
     /// An integer, or none.
-    Index(Option<u64>),
+    Index(Option<i64>),
 }
 
 impl Initializer {
@@ -221,16 +221,20 @@ impl Initializer {
                         tuple(shape)
                     );
                 };
-                match padding {
-                    Some(row) if row >= *rows => {
+                let Some(row) = padding else {
+                    return Ok(Law::Each(distribution));
+                };
+                let from_start = if row < 0 { row.saturating_add_unsigned(*rows) } else { row };
+                let row = match u64::try_from(from_start) {
+                    Ok(row) if row < *rows => row,
+                    _ => {
                         return invalid!(
                             "padding_idx = {row} is not among the {rows} rows of {}",
                             tuple(shape)
                         );
                     }
-                    Some(row) => Law::EachBut(distribution, row * features..(row + 1) * features),
-                    None => Law::Each(distribution),
-                }
+                };
+                Law::EachBut(distribution, row * features..(row + 1) * features, rows * features)
             }
             Self::Pattern(pattern) => Law::Pattern(pattern, Weight::new(shape, layout)?),
             Self::Orthogonal(orthogonal) => {

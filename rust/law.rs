@@ -26,8 +26,8 @@ const CHUNK: usize = 1 << 16;
 pub enum Law {
     /// Each element by itself.
     Each(Distribution),
-    /// The same, but for elements of these C-order indices, which are zeros.
-    EachBut(Distribution, Range<u64>),
+    /// The same, but for elements of these C-order indices of so many, which are zeros.
+    EachBut(Distribution, Range<u64>, u64),
     /// A function of the position.
     Pattern(Pattern, Weight),
     /// All elements together.
@@ -50,7 +50,11 @@ impl Law {
     /// The standard deviation of an element, over draws and positions.
     pub fn std(&self) -> f64 {
         match self {
-            Self::Each(distribution) | Self::EachBut(distribution, _) => distribution.std(),
+            Self::Each(distribution) => distribution.std(),
+            Self::EachBut(distribution, zeros, len) => {
+                let share = (zeros.end - zeros.start) as f64 / (*len).max(1) as f64;
+                distribution.std() * (1.0 - share).sqrt()
+            }
             Self::Pattern(pattern, weight) => pattern.std(weight),
             Self::Orthogonal(orthogonal, weight) => orthogonal.std(weight),
             Self::Sparse(sparse, shape) => sparse.std(*shape),
@@ -70,7 +74,7 @@ impl Law {
         Isa::current()?;
         Ok(match self {
             Self::Each(distribution) => Values::Drawn(stream, *distribution, 0..0),
-            Self::EachBut(distribution, zeros) => {
+            Self::EachBut(distribution, zeros, _) => {
                 Values::Drawn(stream, *distribution, zeros.clone())
             }
             Self::Pattern(pattern, weight) => {

@@ -101,7 +101,7 @@ impl Pattern {
 
 /// `2^(-(m - 1) / 2)` with `m = ceil(log2(outputs))`.
 fn hadamard_height(outputs: u64) -> f64 {
-    let m = outputs.max(1).next_power_of_two().trailing_zeros() as i32;
+    let m = u64::BITS as i32 - outputs.saturating_sub(1).leading_zeros() as i32; // ceil(log2)
     // odd powers of 2^(-1/2) by one rounding
     let even = 2f64.powi(-((m - 1).div_euclid(2)));
     if (m - 1).rem_euclid(2) == 0 { even } else { even * std::f64::consts::FRAC_1_SQRT_2 }
@@ -112,10 +112,11 @@ fn hadamard_height(outputs: u64) -> f64 {
 fn hadamard_sum(mut rows: u64, mut columns: u64) -> f64 {
     let (mut sum, mut sign) = (0.0, 1.0);
     while rows > 0 && columns > 0 {
-        let half = rows.max(columns).next_power_of_two() / 2;
-        if half == 0 {
+        let last = rows.max(columns) - 1;
+        if last == 0 {
             return sum + sign;
         }
+        let half = 1 << last.ilog2();
         let full = half as f64;
         if rows > half && columns > half {
             sum += sign * 3.0 * full;

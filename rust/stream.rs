@@ -39,7 +39,7 @@ impl Stream {
     /// Another stream of the same parameter, for numbers that are not its values.
     pub fn branch(&self, purpose: &str) -> Self {
         let name_id = hash("branch", &[&self.name_id.to_le_bytes(), purpose.as_bytes()].concat());
-        Self { schedule: self.schedule.clone(), name_id }
+        Self { schedule: self.schedule, name_id }
     }
 
     /// Superblock `s`: words `64 s ..` of the stream, as `[w][l]`.

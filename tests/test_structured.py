@@ -14,7 +14,7 @@ from initcore import Layout
 
 BF16 = np.dtype(ml_dtypes.bfloat16)
 DTYPES = [np.dtype(np.float16), BF16, np.dtype(np.float32), np.dtype(np.float64)]
-PATTERNS = [ic.Identity, ic.Zero]
+PATTERNS = [ic.Identity, ic.ZerO]
 
 
 def exact(x):
@@ -42,7 +42,7 @@ def zero(inputs, outputs):
     return 2 ** (-(m - 1) / 2) * linalg.hadamard(2**m)[:inputs, :outputs]
 
 
-MATRICES = {ic.Identity: identity, ic.Zero: zero}
+MATRICES = {ic.Identity: identity, ic.ZerO: zero}
 
 
 def in_numpy(init, shape, *, gain=1.0, center="lower", axes="numpy", groups=1):
@@ -98,12 +98,12 @@ def test_the_std_of_zero_over_all_sizes():
             mean = hadamard[inputs - 1, outputs - 1] / (inputs * outputs)
             c = 2 ** (-(math.ceil(math.log2(outputs)) - 1) / 2)
             std = c * math.sqrt(1 - mean**2)
-            assert ic.Zero().std((inputs, outputs)) == pytest.approx(std, rel=1e-12), (inputs, outputs)
+            assert ic.ZerO().std((inputs, outputs)) == pytest.approx(std, rel=1e-12), (inputs, outputs)
 
 
 def test_zero_is_a_scaled_orthogonal_matrix_where_sizes_are_powers_of_2():
     for n in (2, 8, 64):
-        w = ic.Zero()((n // 2, n), dtype="float64")
+        w = ic.ZerO()((n // 2, n), dtype="float64")
         np.testing.assert_allclose(w @ w.T, 2 * np.eye(n // 2), atol=1e-14)  # c^2 2^m = 2
 
 
@@ -225,7 +225,7 @@ def test_same_pads_as_torch_and_jax_do(kernel):
 
 STRUCTURED = [
     ic.Identity(0.7),
-    ic.Zero(-2.0, "upper"),
+    ic.ZerO(-2.0, "upper"),
     ic.Sparse(0.4, 1.0),
     ic.Embedding(0.5, padding_idx=1),
 ]
@@ -273,12 +273,12 @@ def test_threads_change_nothing(init, dtype):
     ("call", "message"),
     [
         (lambda: ic.Identity(math.nan), "gain must be finite, got NaN"),
-        (lambda: ic.Zero(math.inf), "gain must be finite, got inf"),
+        (lambda: ic.ZerO(math.inf), "gain must be finite, got inf"),
         (lambda: ic.Identity(center="middle"), 'unknown center "middle": expected one of lower, upper'),
         (lambda: ic.Identity()(5), r"at least 2 dimensions, got \(5,\)"),
         (lambda: ic.Identity(1e5)((2, 2), dtype="float16"), "gain = 1e5 does not fit float16"),
         (
-            lambda: ic.Zero()((2, 5), layout=Layout(groups=2)),
+            lambda: ic.ZerO()((2, 5), layout=Layout(groups=2)),
             r"groups = 2 does not divide axis 1 \(outputs\)",
         ),
         (lambda: ic.Identity().scaled(-1.0), "gain must be finite and >= 0"),
@@ -289,7 +289,7 @@ def test_threads_change_nothing(init, dtype):
         (lambda: ic.Sparse(0.5)((2, 3, 4)), r"sparse needs a shape of 2 dimensions, got \(2, 3, 4\)"),
         (lambda: ic.Sparse(0.5, 1e10)((2, 3), dtype="float16"), "does not fit float16"),
         (lambda: ic.Embedding(-1.0), "std must be >= 0, got -1"),
-        (lambda: ic.Embedding(padding_idx=-1), "padding_idx must be the number of a row, 0 or more, got -1"),
+        (lambda: ic.Embedding(padding_idx=-4)((3, 2)), "padding_idx = -4 is not among the 3 rows"),
         (lambda: ic.Embedding(padding_idx=2**64), "padding_idx must be the number of a row"),
         (lambda: ic.Embedding(padding_idx=3)((3, 2)), r"padding_idx = 3 is not among the 3 rows of \(3, 2\)"),
         (lambda: ic.Embedding()((3,)), r"an embedding has a shape \(rows, features\), got \(3,\)"),
@@ -406,7 +406,7 @@ def test_torch_has_as_many_zeros(sparsity):
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("row", [0, 4, 9])
+@pytest.mark.parametrize("row", [0, 4, 9, -1])
 def test_the_row_for_padding(dtype, row):
     shape = (10, 300)
     options = {"seed": 0, "name": "emb", "dtype": dtype}
@@ -416,6 +416,7 @@ def test_the_row_for_padding(dtype, row):
     expected[row] = 0
     np.testing.assert_array_equal(w, expected)
     np.testing.assert_array_equal(ic.Embedding(0.02)(shape, **options), ic.normal(shape, std=0.02, **options))
+    assert ic.Embedding(0.02, padding_idx=row).std(shape) == pytest.approx(0.02 * 0.9**0.5)
     for index in (row, np.s_[row:, 7], np.s_[::-1, ::2], np.array([row, 0, row])):
         np.testing.assert_array_equal(
             ic.Embedding(0.02, padding_idx=row)(shape, index=index, **options), w[index]

@@ -341,11 +341,11 @@ subclass! {
 }
 
 /// The number of a row.
-fn row(object: &Bound<'_, PyAny>) -> PyResult<u64> {
-    match integer(object)?.map(u64::try_from) {
+fn row(object: &Bound<'_, PyAny>) -> PyResult<i64> {
+    match integer(object)?.map(i64::try_from) {
         Some(Ok(row)) => Ok(row),
         Some(Err(_)) => Err(PyValueError::new_err(format!(
-            "padding_idx must be the number of a row, 0 or more, got {object}"
+            "padding_idx must be the number of a row, got {object}"
         ))),
         None => Err(PyTypeError::new_err(format!(
             "padding_idx must be an integer or None, got {object:?}"

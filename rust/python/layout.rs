@@ -137,6 +137,9 @@ pub struct LayoutArgument(pub core::Layout);
 impl<'py> FromPyObject<'_, 'py> for LayoutArgument {
     type Error = PyErr;
     fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        if object.is_none() {
+            return Ok(Self::default());
+        }
         if let Ok(layout) = object.cast::<Layout>() {
             return Ok(Self(layout.get().layout.clone()));
         }
