@@ -79,6 +79,27 @@ def test_sign_in_closed_form():
     assert theory.chi(np.sign, 1.0, 1.0) == math.inf
 
 
+def test_slope_of_the_correlation_map_close_to_1():
+    """To 5e-17 / (1 - c^2), however close."""
+    c = 1 - 10.0 ** -np.arange(2, 13)
+    room = (1 - c) * (1 + c)
+    of_erf = 2 / np.pi * (2 / 3) / np.sqrt(1 - (2 * c / 3) ** 2)
+    for function, slope in [("relu", (1 - np.arccos(c) / np.pi) / 2), (special.erf, of_erf)]:
+        expected = slope / theory.length_map(function, 1.0, 1.0)
+        error = theory.correlation_slope(function, c, 1.0, 1.0) / expected - 1
+        assert (np.abs(error) < 5e-17 / room + 1e-13).all()
+
+
+def test_correlation_map_close_to_1_with_a_kink_to_find():
+    """E[f(u1) f(u2)] = E[f^2] - (1 - c) q E[f'^2], up to the order of (1 - c)^1.5."""
+    f, left = Activation(lambda u: np.maximum(u - 0.7, 0)), 10.0 ** -np.arange(7, 14)
+    fall = left * theory.chi(f, 1.0, 1.0) / theory.length_map(f, 1.0, 1.0)
+    np.testing.assert_allclose(theory.correlation_map(f, 1 - left, 1.0, 1.0), 1 - fall, atol=1e-10)
+    clip = Activation(lambda u: np.clip(u, -0.7, 0.9))
+    both = special.ndtr(0.7) - special.ndtr(-0.7)
+    assert theory.correlation_slope(clip, -1.0, 1.0, 1.0) * theory.length_map(clip, 1.0, 1.0) == close(both)
+
+
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_correlation_map_is_a_power_series_without_negative_terms(name):
     """Hence it grows, with a growing slope, from c = 0 to 1 (Daniely, Frostig & Singer 2016)."""

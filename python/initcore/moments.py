@@ -118,11 +118,13 @@ def _two_gaussians(f: Activation, q: Floats, c: Floats) -> Floats:
         floor = floor * np.exp(z1**2 / 4)  # the farther out, the less it weighs
 
         def inner(t: Floats, row: npt.NDArray[np.intp]) -> tuple[Floats, Floats]:
-            value = f.value(mean[row, None] + t)
+            u = mean[row, None] + t  # rounded, and f(u) with it as far as f is steep
+            value = f.value(u)
+            steepness = np.ptp(value, axis=1) / (t[:, -1] - t[:, 0])
             s, z = si[row, None], t / (si * root)[row, None]
             weight = (z1[row, None] * z + (ci[row, None] / s) * (1 - z * z)) / s
             values = np.stack([value, (value - center[row, None]) * weight])
-            return values, _rounding(_largest(value) * _largest(weight))
+            return values, _rounding((_largest(value) + _largest(u) * steepness) * _largest(weight))
 
         value = f.value(u)
         expected = integrate(inner, si * root, f.splits, mean=mean, floor=floor).reshape(2, *u.shape)

@@ -258,7 +258,8 @@ def _meet(f: Activation, w: Floats, b: Floats, point: FixedPoint) -> tuple[Float
         moment, rate = pair_moment_and_rate(f, q[active], c[active])
         slope[active] = w[active] * rate / q[active]
         excess = (w[active] * moment + b[active]) / q[active] - c[active]
-        step = np.maximum(excess / (1 - slope[active]), 0.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            step = np.maximum(excess / (1 - slope[active]), 0.0)
         step = np.where(slope[active] < 1, step, 0.0)  # rounding at the top
         c[active] = np.minimum(c[active] + step, 1 - EPS)
         active = active[step > 1e-14]
