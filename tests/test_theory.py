@@ -160,7 +160,28 @@ def test_limit_of_small_signals(name):
     right = float(FUNCTIONS[name][1](np.array([1e-300]))[0])
     for function in (name, FUNCTIONS[name][0]):
         assert theory.length_map(function, 0.0, 2.0, 0.5) == close(2 * value**2 + 0.5)
-        assert theory.chi(function, 0.0, 2.0) == pytest.approx(slope**2 + right**2, rel=2e-8)
+        assert theory.chi(function, 0.0, 2.0) == pytest.approx(slope**2 + right**2, rel=5e-8)
+
+
+def test_functions_that_round_near_0():
+    """A difference of exponentials keeps only absolute digits there."""
+    naive = Activation(lambda u: (np.exp(u) - np.exp(-u)) / (np.exp(u) + np.exp(-u)))
+    for q in (1e-12, 1e-8, 1e-4):
+        assert theory.length_map(naive, q, 1.0) == pytest.approx(theory.length_map("tanh", q, 1.0), rel=1e-9)
+        c = theory.correlation_map(naive, 0.5, q, 1.0)
+        assert c == pytest.approx(theory.correlation_map("tanh", 0.5, q, 1.0), rel=1e-9)
+    assert theory.fixed_point(naive, 0.9).slope == pytest.approx(0.9, rel=1e-6)
+    assert theory.suits(naive).scheme == "xavier_normal"
+
+
+def test_no_signal():
+    assert theory.length_map("tanh", 0.0, 1.0) == 0
+    assert theory.length_map("sigmoid", 0.0, 1.0) == 0.25
+    assert theory.length_map("tanh", 1e-200, 1.0) == close(1e-200, absolute=0)
+    assert math.isnan(theory.correlation_map("tanh", 0.5, 0.0, 1.0))
+    assert math.isnan(theory.correlation_slope("tanh", 0.5, 1.0, 0.0))
+    assert theory.correlation_map("sigmoid", 0.5, 0.0, 1.0) == close(1.0)
+    assert theory.length_map(np.sign, [0.0, 1e-200], 1.0).tolist() == [0.0, close(1.0)]
 
 
 # Many layers.

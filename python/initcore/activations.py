@@ -63,6 +63,8 @@ class Activation:
             msg = f"an activation must be a name or a function, got {function!r}"
             raise TypeError(msg)
         self.origin = float(self.value(np.zeros(1))[0])
+        # A function may round small values as if they were as large as others: 1 - exp(-u) does.
+        self.scale = 0.0 if self._value is None else float(np.abs(self._value(_PROBE)).max())
 
     def __repr__(self) -> str:
         return f"Activation({self.name})"
@@ -95,7 +97,7 @@ class Activation:
         half = (u[:, -1] - u[:, 0]) / 2  # negative where the nodes run backwards
         slope = (value - value[:, :1]) @ _DERIVATIVE / half[:, None]
         # The differences of neighbours carry their rounding, more so the closer they are.
-        return value, slope, 256 * EPS * np.abs(value).max(axis=1) / np.abs(half)
+        return value, slope, EPS * (256 * np.abs(value).max(axis=1) + 8 * self.scale) / np.abs(half)
 
 
 ActivationLike: TypeAlias = str | Callable[..., Any] | Activation

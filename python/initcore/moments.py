@@ -13,34 +13,33 @@ import numpy as np
 from .quadrature import EPS, LANDMARKS, Floats, integrate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import numpy.typing as npt
 
     from .activations import Activation
 
-# The limit q -> 0 is taken at _SMALL, or where differences of values are small beside f(0), at _SMALL_STEP.
-_SMALL, _SMALL_STEP = 1e-24, 1e-9
+_SMALL = 1e-24  # where the limit q -> 0 is taken
 
 
 def first_moment(f: Activation, q: Floats) -> Floats:
     """Give ``E[f(u)]``."""
-    return _expectation(f, q, lambda value: value)
+    return _power_moment(f, q, 1, 0.0)
 
 
 def second_moment(f: Activation, q: Floats) -> Floats:
     """Give ``E[f(u)^2]``."""
-    return _expectation(f, q, np.square)
+    return _power_moment(f, q, 2, 0.0)
 
 
-def _expectation(f: Activation, q: Floats, of: Callable[[Floats], Floats]) -> Floats:
-    """Give the expectation of a function of f(u)."""
+def _power_moment(f: Activation, q: Floats, power: int, around: float) -> Floats:
+    """Give ``E[(f(u) - around)^power]``."""
 
-    def integrand(u: Floats, _: object) -> tuple[Floats, float]:
-        return of(f.value(u))[None], 0.0
+    def integrand(u: Floats, _: object) -> tuple[Floats, Floats]:
+        value = f.value(u)
+        doubt = _rounding(power * f.scale * _largest(value) ** (power - 1))
+        return (value[None] - around) ** power, doubt
 
-    expected: Floats = integrate(integrand, _std(q), f.splits)[0]
-    return expected
+    expected = integrate(integrand, _std(q, _SMALL), f.splits)[0]
+    return np.where(q == 0, (f.origin - around) ** power, expected)
 
 
 def slope_moment(f: Activation, q: Floats) -> Floats:
@@ -51,7 +50,7 @@ def slope_moment(f: Activation, q: Floats) -> Floats:
         doubt = (2 * _largest(slope) + error) * error
         return slope[None] ** 2, doubt[None]
 
-    std = _std(q, _SMALL if f.has_slope or f.origin == 0 else _SMALL_STEP)
+    std = _std(q, _SMALL if f.has_slope else _step(f))
     expected: Floats = integrate(integrand, std, f.splits)[0]
     return expected
 
@@ -62,12 +61,13 @@ def second_moment_and_rate(f: Activation, q: Floats) -> tuple[Floats, Floats]:
     By Stein's lemma ``dM/dq = E[f(u)^2 (z^2 - 1)] / (2 q)``: no derivative of f, which may jump. Taking
     f(0)^2 away, whose part is zero, keeps the digits for small q.
     """
-    std = _std(q, _SMALL if f.origin == 0 else _SMALL_STEP)
+    std = _std(q, _SMALL if f.origin == f.scale == 0 else _step(f))
 
     def integrand(u: Floats, row: npt.NDArray[np.intp]) -> tuple[Floats, Floats]:
-        square, weight = f.value(u) ** 2, (u / std[row, None]) ** 2 - 1
+        value, weight = f.value(u), (u / std[row, None]) ** 2 - 1
+        square, size = value**2, _largest(value)
         values = np.stack([square, (square - f.origin**2) * weight])
-        return values, _rounding(_largest(square) * _largest(weight))
+        return values, _rounding(2 * f.scale * size, size * (size + 2 * f.scale) * _largest(weight))
 
     moment, rate = integrate(integrand, std, f.splits)
     return moment, rate / (2 * std**2)
@@ -108,7 +108,7 @@ def _two_gaussians(f: Activation, q: Floats, c: Floats) -> Floats:
     contributes nothing, f(c u1), is taken away.
     """
     std, s = np.sqrt(q), np.sqrt((1 - c) * (1 + c))
-    spread = np.sqrt(_expectation(f, q, lambda value: (value - f.origin) ** 2))
+    spread = np.sqrt(_power_moment(f, q, 2, f.origin))
 
     def outer(u: Floats, row: npt.NDArray[np.intp]) -> tuple[Floats, Floats]:
         # One for each inner expectation.
@@ -124,12 +124,14 @@ def _two_gaussians(f: Activation, q: Floats, c: Floats) -> Floats:
             s, z = si[row, None], t / (si * root)[row, None]
             weight = (z1[row, None] * z + (ci[row, None] / s) * (1 - z * z)) / s
             values = np.stack([value, (value - center[row, None]) * weight])
-            return values, _rounding((_largest(value) + _largest(u) * steepness) * _largest(weight))
+            size = _largest(value) + f.scale + _largest(u) * steepness
+            return values, _rounding(np.full(len(t), f.scale), size * _largest(weight))
 
         value = f.value(u)
         expected = integrate(inner, si * root, f.splits, mean=mean, floor=floor).reshape(2, *u.shape)
-        size = _largest(value) * (1 + _largest(u) / std[row]) / s[row] ** 2
-        return value * expected, _rounding((_largest(value) + spread[row]) * size)
+        size = _largest(value) + spread[row]
+        weight = (1 + _largest(u) / std[row]) / s[row] ** 2
+        return value * expected, _rounding(2 * f.scale * size, size * (size + f.scale) * weight)
 
     # As c -> +-1, the inner expectation follows the kinks of f ever closer, within s sqrt(q): panels there.
     levels = np.minimum(s[:, None] * 8.0 ** np.arange(-np.log2(4 * s.min()) // 3 + 1), 0.5)
@@ -138,9 +140,14 @@ def _two_gaussians(f: Activation, q: Floats, c: Floats) -> Floats:
     return integrate(outer, std, splits.reshape(q.size, -1), floor=spread**2)
 
 
-def _std(q: Floats, smallest: float = _SMALL) -> Floats:
-    """Give sqrt(q), or where the limit q -> 0 is wanted, something small."""
-    return np.sqrt(np.maximum(q, smallest))
+def _step(f: Activation) -> float:
+    """Give the q where the limit is taken of what needs differences of values: these are rounded."""
+    return 1e-16 if f.origin == 0 else 1e-9
+
+
+def _std(q: Floats, smallest: float) -> Floats:
+    """Give sqrt(q), or for the limit q -> 0, that of something small."""
+    return np.sqrt(np.where(q == 0, smallest, q))
 
 
 def _largest(values: Floats) -> Floats:
@@ -149,6 +156,6 @@ def _largest(values: Floats) -> Floats:
     return largest
 
 
-def _rounding(size: Floats) -> Floats:
-    """Give the doubt of two integrands, the second a difference of numbers of this size: (2, panels)."""
-    return np.stack([np.zeros_like(size), 8 * EPS * size])
+def _rounding(*sizes: Floats) -> Floats:
+    """Give the doubt of integrands whose rounding is that of numbers of these sizes: (integrands, panels)."""
+    return 8 * EPS * np.stack(sizes)

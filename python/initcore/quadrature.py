@@ -127,7 +127,7 @@ def _integrate_block(
 
     # Of the finished panels: the integral, and that of the absolute value.
     done, whole = np.zeros((1, rows)), floor[None]
-    for last in range(_ROUNDS, -1, -1):
+    for rounds in range(_ROUNDS, -1, -1):
         half = (upper - lower) / 2
         t = (lower + half)[:, None] + half[:, None] * NODES
         t[:, 0], t[:, -1] = lower, upper
@@ -146,7 +146,7 @@ def _integrate_block(
         unsure = np.maximum(np.abs(weighted @ _LAST), beside).max(axis=-1)
         allowed = _TOLERANCE * total[:, row] + doubt * density.max(axis=1) * half / scale
         finished = (unsure <= allowed).all(axis=0)
-        if last == _ROUNDS and (outermost * np.abs(ends) > _ACCEPTABLE * total[:, row, None]).any():
+        if rounds == _ROUNDS and (outermost * np.abs(ends) > _ACCEPTABLE * total[:, row, None]).any():
             msg = f"the function grows too fast: {12 * reach:g} standard deviations out, it still matters"
             if reach == _FAR:
                 raise ValueError(msg)
@@ -159,13 +159,13 @@ def _integrate_block(
         lower, upper, row = lower[~finished], upper[~finished], row[~finished]
         if not row.size:
             return done
-        if last and np.bincount(row).max() > _CROWD:
+        if rounds and np.bincount(row).max() > _CROWD:
             msg = (
                 f"the function cannot be resolved between {lower.min():.6g} and {upper.max():.6g}: "
                 "is it random, noisy or computed in less than float64?"
             )
             raise ValueError(msg)
-        if last:
+        if rounds:
             wide = upper - lower > 64 * EPS * np.maximum(np.abs(lower), np.abs(upper))
             middle = np.where(wide, lower + (upper - lower) / 2, upper)
             lower, upper = np.concatenate([lower, middle[wide]]), np.concatenate([middle, upper[wide]])

@@ -135,9 +135,7 @@ def correlation_map(
     """
     q, w, b = positive("q", q), positive("sigma_w2", sigma_w2), positive("sigma_b2", sigma_b2)
     f, c = activation(function), _correlation(c)
-    length = w * of_rows(second_moment, f, q) + b
-    with np.errstate(invalid="ignore"):
-        return plain((w * of_rows(_pair, f, q, c)[0] + b) / length)
+    return plain((w * of_rows(_pair, f, q, c)[0] + b) / _length(f, q, w, b))
 
 
 def correlation_slope(
@@ -153,9 +151,13 @@ def correlation_slope(
     """
     q, w, b = positive("q", q), positive("sigma_w2", sigma_w2), positive("sigma_b2", sigma_b2)
     f, c = activation(function), _correlation(c)
+    return plain(w * of_rows(_pair, f, q, c)[1] / _length(f, q, w, b))
+
+
+def _length(f: Activation, q: Floats, w: Floats, b: Floats) -> Floats:
+    """Give the length map, or NaN for 0: signals of no length have no correlation."""
     length = w * of_rows(second_moment, f, q) + b
-    with np.errstate(invalid="ignore"):
-        return plain(w * of_rows(_pair, f, q, c)[1] / length)
+    return np.where(length == 0, np.nan, length)
 
 
 def _pair(f: Activation, q: Floats, c: Floats) -> Floats:
