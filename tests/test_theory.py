@@ -178,6 +178,7 @@ def test_no_signal():
     assert theory.length_map("tanh", 0.0, 1.0) == 0
     assert theory.length_map("sigmoid", 0.0, 1.0) == 0.25
     assert theory.length_map("tanh", 1e-200, 1.0) == close(1e-200, absolute=0)
+    assert theory.correlation_map("tanh", 0.5, 1e-100, 1.0) == close(0.5)
     assert math.isnan(theory.correlation_map("tanh", 0.5, 0.0, 1.0))
     assert math.isnan(theory.correlation_slope("tanh", 0.5, 1.0, 0.0))
     assert theory.correlation_map("sigmoid", 0.5, 0.0, 1.0) == close(1.0)

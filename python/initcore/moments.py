@@ -34,9 +34,9 @@ def _power_moment(f: Activation, q: Floats, power: int, around: float) -> Floats
     """Give ``E[(f(u) - around)^power]``."""
 
     def integrand(u: Floats, _: object) -> tuple[Floats, Floats]:
-        value = f.value(u)
-        doubt = _rounding(power * f.scale * _largest(value) ** (power - 1))
-        return (value[None] - around) ** power, doubt
+        value = f.value(u) - around
+        doubt = _rounding(power * (f.scale + abs(around)) * _largest(value) ** (power - 1))
+        return value[None] ** power, doubt
 
     expected = integrate(integrand, _std(q, _SMALL), f.splits)[0]
     return np.where(q == 0, (f.origin - around) ** power, expected)
@@ -81,7 +81,7 @@ def pair_moment_and_rate(f: Activation, q: Floats, c: Floats) -> tuple[Floats, F
     moment, rate = np.empty_like(q), np.empty_like(q)
     for rows, compute in [(np.abs(c) == 1, _one_gaussian), (np.abs(c) < 1, _two_gaussians)]:
         if rows.any():
-            moment[rows], rate[rows] = compute(f, np.maximum(q[rows], _SMALL), c[rows])
+            moment[rows], rate[rows] = compute(f, np.where(q == 0, _SMALL, q)[rows], c[rows])
     return moment, rate
 
 
