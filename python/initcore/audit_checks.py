@@ -38,6 +38,9 @@ SORTED = 1 << 22
 UNITS = 1 << 12
 #: A confidence interval holds the true value with this probability.
 CONFIDENCE = 0.99
+#: A statistic of a law other than the normal is judged where its skewness is less: the gamma distribution is
+#: an approximation then.
+SKEWED = 0.5
 #: A variance with less than this p-value is wrong.
 WRONG = 1e-6
 #: Windows that repeat by chance with less than this probability are taken for copies.
@@ -185,15 +188,18 @@ def bounds(sample: Sample) -> Finding:
 def mean(sample: Sample) -> Finding:
     """Check the mean."""
     x, law = sample.values, sample.law
+    skewness = law.moments[0] / math.sqrt(x.size)
+    if abs(skewness) > SKEWED:
+        return None, f"too few values: {x.size}"
     found, error = float(x.mean()), law.std / math.sqrt(x.size)
     z = (found - law.mean) / error
-    p = pearson3(z, law.moments[0] / math.sqrt(x.size))
+    p = pearson3(z, skewness)
     seen = _of_all(x.size, sample.array.size, "values")
     return p, f"{found:.4g}, expected {law.mean:.4g} ± {error:.2g}: z = {z:+.2f}{seen}"
 
 
-def variance_ratio(sample: Sample) -> tuple[float, float, float, float]:
-    """Give the variance, as a multiple of the law's; its confidence interval; and the p-value.
+def variance_ratio(sample: Sample) -> tuple[float, float, float, float | None]:
+    """Give the variance, as a multiple of the law's; its confidence interval; its p-value, if it has one.
 
     The mean square of n deviations from the law's mean, in its units, has mean 1, and variance and
     skewness by the law's moments. A gamma distribution with these three is exact for normal laws, where it is
@@ -209,12 +215,15 @@ def variance_ratio(sample: Sample) -> tuple[float, float, float, float]:
         ratio / max(1 + spread * _pearson3_quantile(q, skewness), 1e-300)
         for q in ((1 + CONFIDENCE) / 2, (1 - CONFIDENCE) / 2)
     )
-    return ratio, low, high, pearson3((ratio - 1) / spread, skewness)
+    judged = law.normal or skewness <= SKEWED
+    return ratio, low, high, pearson3((ratio - 1) / spread, skewness) if judged else None
 
 
 def variance(sample: Sample) -> Finding:
     """Check the variance."""
     ratio, low, high, p = variance_ratio(sample)
+    if p is None:
+        return None, f"too few values: {sample.values.size}"
     interval = f"{100 * CONFIDENCE:.0f} % interval {low:.4g} to {high:.4g}"
     return p, f"{ratio:.4g} times the expected {sample.law.std**2:.4g}, {interval}"
 
@@ -359,7 +368,9 @@ class Units:
             chosen = np.ascontiguousarray(self.rows[self.numbers, ::step])
             scores = _scores(sample.law, undo_rounding(chosen, sample.law))
         ratio, _, _, p = variance_ratio(sample)
-        return scores * np.float32(1 / math.sqrt(ratio)) if p < WRONG and ratio > 0 else scores
+        return (
+            scores * np.float32(1 / math.sqrt(ratio)) if p is not None and p < WRONG and ratio > 0 else scores
+        )
 
     @property
     def seen(self) -> str:

@@ -8,6 +8,7 @@ continuous numbers holds. Needs SciPy.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from dataclasses import dataclass
@@ -75,6 +76,7 @@ class Law:
         return signed
 
 
+@functools.cache
 def law_of(init: Initializer) -> Law:
     """Give the law of Normal, Uniform or TruncatedNormal."""
     config = init.get_config()
