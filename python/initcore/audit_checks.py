@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special, stats
 
-from .laws import RESOLUTION, Law, is_coarse, masses, undo_rounding
+from .laws import RESOLUTION, Law, in_pieces, is_coarse, masses, undo_rounding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -108,8 +108,7 @@ class Sample:
 
 
 def _scores(law: Law, values: Float64s) -> npt.NDArray[np.float32]:
-    scores = law.scores(values)
-    return np.clip(scores, -1e6, 1e6, out=scores).astype(np.float32)
+    return in_pieces(lambda x: law.scores(x).clip(-1e6, 1e6), values, np.float32)
 
 
 def _thinned(x: AnyArray) -> AnyArray:

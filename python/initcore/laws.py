@@ -25,12 +25,15 @@ if TYPE_CHECKING:
 
 Float64s: TypeAlias = npt.NDArray[np.float64]
 Map: TypeAlias = "Callable[[Float64s], Float64s]"
+Cells: TypeAlias = tuple[Float64s, Float64s, Float64s, Float64s]
 
 #: Float32 numbers are made from words of 23 bits or more, whoever makes them: what is finer than this
 #: probability says nothing about a law.
 RESOLUTION = 2.0**-23
 #: Cells are undone where they are wider than this, in standard deviations of the law.
 FINE = 1e-5
+#: Elements that are worked on at once.
+PIECE = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -206,15 +209,11 @@ def _epsilon(dtype: np.dtype[Any]) -> float:
     return float(np.nextafter(one, np.full((), 2, dtype))) - 1
 
 
-def cells(x: npt.NDArray[Any], law: Law) -> tuple[Float64s, Float64s, Float64s, Float64s]:
+def cells(x: npt.NDArray[Any], law: Law) -> Cells:
     """Give the intervals that round to these numbers: both ends, the probability below, and that within.
 
     No number of a law is rounded past its bounds.
     """
-    if x.dtype.itemsize == 2 and x.size > 1 << 16:  # fewer different numbers than there are
-        every = np.arange(1 << 16, dtype=np.uint16).view(x.dtype)
-        below, above, start, mass = (table[x.view(np.uint16)] for table in cells(every, law))
-        return below, above, start, mass
     infinity = np.array(np.inf, x.dtype)
     with np.errstate(over="ignore", invalid="ignore"):
         down = np.nextafter(x, -infinity).astype(np.float64)
@@ -228,6 +227,18 @@ def cells(x: npt.NDArray[Any], law: Law) -> tuple[Float64s, Float64s, Float64s, 
         return below, above, start, law.cdf(above) - start
 
 
+def _cells_by_table(law: Law, dtype: np.dtype[Any]) -> Callable[[npt.NDArray[Any], Law], Cells]:
+    """Give `cells` for more numbers than a 16-bit dtype has different ones."""
+    tables = cells(np.arange(1 << 16, dtype=np.uint16).view(dtype), law)
+
+    def look_up(x: npt.NDArray[Any], _: Law) -> Cells:
+        bits = x.view(np.uint16)
+        below, above, start, mass = (table[bits] for table in tables)
+        return below, above, start, mass
+
+    return look_up
+
+
 def masses(x: npt.NDArray[Any], law: Law) -> Float64s:
     """Give the probability of exactly these numbers, or an upper bound of it where the dtype is fine."""
     return np.maximum(cells(x, law)[3], RESOLUTION)
@@ -235,13 +246,27 @@ def masses(x: npt.NDArray[Any], law: Law) -> Float64s:
 
 def undo_rounding(x: npt.NDArray[Any], law: Law) -> Float64s:
     """Give for each number one of the reals that round to it, drawn by the law; of a fine dtype, itself."""
-    wide: Float64s = x.astype(np.float64)
     if not is_coarse(x.dtype, law):
-        return wide
+        return x.astype(np.float64)
     # Seeded by the numbers themselves: audits repeat, and different arrays have independent draws.
     seed = hashlib.blake2b(x.tobytes(), digest_size=16).digest()
     rng = np.random.default_rng(int.from_bytes(seed, "little"))
-    below, above, start, mass = cells(x, law)
-    real = np.clip(law.ppf(np.clip(start + mass * rng.random(x.shape), 0, 1)), below, above)
-    # the law has nothing here: an outlier stays what it is
-    return np.where(mass > 1e-14, real, wide)
+    find = _cells_by_table(law, x.dtype) if x.dtype.itemsize == 2 and x.size > 1 << 16 else cells
+
+    def draw(x: npt.NDArray[Any]) -> Float64s:
+        below, above, start, mass = find(x, law)
+        real = np.clip(law.ppf(np.clip(start + mass * rng.random(x.shape), 0, 1)), below, above)
+        # where the law has nothing, an outlier stays what it is
+        return np.where(mass > 1e-14, real, x.astype(np.float64))
+
+    return in_pieces(draw, x, np.float64)
+
+
+def in_pieces(function: Callable[[Any], Any], x: npt.NDArray[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Apply a function of each element, to as many at once as the cache holds."""
+    flat = x.reshape(-1)
+    out = np.empty(flat.size, dtype)
+    for start in range(0, flat.size, PIECE):
+        piece = slice(start, start + PIECE)
+        out[piece] = function(flat[piece])
+    return out.reshape(x.shape)
