@@ -201,8 +201,24 @@ def test_the_bound_is_that_of_the_dtype(scheme, dtype):
     at_bound[0, 0] = high  # the nearest number, wherever it lies
     assert audit(at_bound, scheme).ok
     beyond = w.copy()
-    beyond[0, 0] = np.array(high * (1 + (2**-6 if dtype.itemsize == 2 else 1e-6)), dtype)
+    up = np.array(np.inf, dtype)
+    beyond[0, 0] = np.nextafter(np.array(high, dtype), up) if dtype.itemsize == 2 else high * (1 + 1e-6)
     assert failed(beyond, scheme) == {"bounds"}
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(
+    "init",
+    [ic.Uniform(1.0, 1.0625), ic.TruncatedNormal(1.0, 0.03125, -1.0, 1.0), ic.Normal(1.0, 0.01)],
+    ids=repr,
+)
+def test_few_different_numbers(init, dtype):
+    """In bfloat16, 8 to 20 of them; those at the bounds stand for more or fewer reals than the others."""
+    w = init((200, 200), seed=2, name="audit", dtype=dtype)
+    assert audit(w, init, alpha=0.01).ok
+    assert failed(w[::-1], init) == set()
+    wrong = w.astype(np.float64) * 0.25 + 0.75 * float(w.astype(np.float64).mean())
+    assert "variance" in failed(wrong.astype(dtype), init)
 
 
 SOURCES = [

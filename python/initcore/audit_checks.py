@@ -20,7 +20,19 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special, stats
 
-from .laws import RESOLUTION, Law, in_pieces, is_coarse, masses, undo_rounding
+from .laws import (
+    RESOLUTION,
+    Law,
+    at_least,
+    in_pieces,
+    is_coarse,
+    masses,
+    of_extreme,
+    pearson3,
+    pearson3_quantile,
+    two_sided,
+    undo_rounding,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -119,42 +131,6 @@ def _of_all(seen: int, size: int, what: str) -> str:
     return "" if seen >= size else f" (of {seen:,} of the {size:,} {what})"
 
 
-# --- p-values -----------------------------------------------------------------------------------------------
-
-
-def two_sided(below: float, above: float) -> float:
-    """Give the p-value of a statistic with these probabilities of a smaller and of a larger one."""
-    return min(1.0, 2 * min(below, above))
-
-
-def of_extreme(p: float, count: float) -> float:
-    """Give the p-value of the least of so many p-values."""
-    return 1.0 if p >= 1 else -math.expm1(count * math.log1p(-p))
-
-
-def pearson3(z: float, skewness: float) -> float:
-    """Give the two-sided p-value of a standardized statistic, by the gamma distribution of its skewness."""
-    if skewness < 0:
-        z, skewness = -z, -skewness
-    if skewness < 1e-4:
-        return two_sided(float(special.ndtr(z)), float(special.ndtr(-z)))
-    shape = 4 / skewness**2
-    at = max(shape + z * math.sqrt(shape), 0.0)
-    return two_sided(float(special.gammainc(shape, at)), float(special.gammaincc(shape, at)))
-
-
-def _pearson3_quantile(probability: float, skewness: float) -> float:
-    if skewness < 1e-4:
-        return float(special.ndtri(probability))
-    shape = 4 / skewness**2
-    return (float(special.gammaincinv(shape, probability)) - shape) / math.sqrt(shape)
-
-
-def _at_least(count: int, expected: float) -> float:
-    """Give the probability of a Poisson count of so many or more."""
-    return 1.0 if count == 0 else float(special.pdtrc(count - 1, expected))
-
-
 # --- elements -----------------------------------------------------------------------------------------------
 
 
@@ -211,7 +187,7 @@ def variance_ratio(sample: Sample) -> tuple[float, float, float, float | None]:
     deviation = (x - law.mean) / law.std
     ratio = float(deviation @ deviation) / x.size
     low, high = (
-        ratio / max(1 + spread * _pearson3_quantile(q, skewness), 1e-300)
+        ratio / max(1 + spread * pearson3_quantile(q, skewness), 1e-300)
         for q in ((1 + CONFIDENCE) / 2, (1 - CONFIDENCE) / 2)
     )
     judged = law.normal or skewness <= SKEWED
@@ -395,7 +371,7 @@ def duplicates(units: Units) -> Finding:
     if not copies:
         return 1.0, f"all {count:,} differ, and from each other's negatives"
     expected = count * (count - 1) * math.exp(width * math.log(min(units.sample.coincidence, 1.0)))
-    return _at_least(copies, expected), f"{copies:,} of {count:,} are copies: unit {example}"
+    return at_least(copies, expected), f"{copies:,} of {count:,} are copies: unit {example}"
 
 
 def correlation(units: Units) -> Finding:

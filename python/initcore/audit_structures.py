@@ -34,11 +34,9 @@ from .audit_checks import (
     Finding,
     Sample,
     Units,
-    of_extreme,
-    two_sided,
     variance_ratio,
 )
-from .laws import Law, coordinate, law_of, masses, undo_rounding
+from .laws import Law, coordinate, law_of, masses, of_extreme, two_sided, undo_rounding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -151,7 +149,9 @@ def _likely(sample: Sample, init: Initializer, layout: str | Layout) -> str:
         scheme = VarianceScaling(*arguments)
         if not name.endswith(f"_{family}") or name.count("_") != family.count("_") + 1:
             continue
-        for at, words in ((layout, f"{name}"), (swapped, f"{name} with inputs and outputs swapped")):
+        if scheme == init:
+            continue
+        for at, words in ((layout, name), (swapped, f"{name} with inputs and outputs swapped")):
             try:
                 explained[words] = scheme.std(shape, layout=at) ** 2
             except ValueError:  # the shape has no fans

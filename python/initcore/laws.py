@@ -3,7 +3,7 @@
 A `Law` is a distribution function with its moments. A rounded number stands for all reals that round to it,
 its cell. Where cells are so wide that statistics would see them (16-bit dtypes), `undo_rounding` draws one of
 those reals by the law: if the array follows the law, then so do these, exactly, and every statistic of
-continuous numbers holds. Needs SciPy.
+continuous numbers holds. At the end, what turns statistics into p-values. Needs SciPy.
 """
 
 from __future__ import annotations
@@ -270,3 +270,40 @@ def in_pieces(function: Callable[[Any], Any], x: npt.NDArray[Any], dtype: npt.DT
         piece = slice(start, start + PIECE)
         out[piece] = function(flat[piece])
     return out.reshape(x.shape)
+
+
+# --- p-values -----------------------------------------------------------------------------------------------
+
+
+def two_sided(below: float, above: float) -> float:
+    """Give the p-value of a statistic with these probabilities of a smaller and of a larger one."""
+    return min(1.0, 2 * min(below, above))
+
+
+def of_extreme(p: float, count: float) -> float:
+    """Give the p-value of the least of so many p-values."""
+    return 1.0 if p >= 1 else -math.expm1(count * math.log1p(-p))
+
+
+def pearson3(z: float, skewness: float) -> float:
+    """Give the two-sided p-value of a standardized statistic, by the gamma distribution of its skewness."""
+    if skewness < 0:
+        z, skewness = -z, -skewness
+    if skewness < 1e-4:
+        return two_sided(float(special.ndtr(z)), float(special.ndtr(-z)))
+    shape = 4 / skewness**2
+    at = max(shape + z * math.sqrt(shape), 0.0)
+    return two_sided(float(special.gammainc(shape, at)), float(special.gammaincc(shape, at)))
+
+
+def pearson3_quantile(probability: float, skewness: float) -> float:
+    """Give the standardized value below which such a statistic lies with this probability; skewness >= 0."""
+    if skewness < 1e-4:
+        return float(special.ndtri(probability))
+    shape = 4 / skewness**2
+    return (float(special.gammaincinv(shape, probability)) - shape) / math.sqrt(shape)
+
+
+def at_least(count: int, expected: float) -> float:
+    """Give the probability of a Poisson count of so many or more."""
+    return 1.0 if count == 0 else float(special.pdtrc(count - 1, expected))
