@@ -8,6 +8,7 @@
 //! To add an ISA: one variant of [`Isa`], one arm in [`Isa::is_available`] and one in [`run`].
 #![allow(unsafe_code)]
 
+use std::hint::black_box;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::error::{Result, invalid};
@@ -155,7 +156,8 @@ pub fn run<K: Kernel>(kernel: K) -> K::Output {
 /// whatever the caller's is. All arithmetic that decides bits runs in one of these.
 pub fn with_default_floats<R>(body: impl FnOnce() -> R) -> R {
     let _environment = DefaultFloatEnvironment::enter();
-    body()
+    // Opaque: the compiler knows nothing of the environment, and would move arithmetic out of here.
+    black_box(black_box(body)())
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -274,7 +274,7 @@ def test_a_variance_that_fits_another_scheme_is_named():
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize(
-    "init", [ic.Constant(0.1), ic.Identity(0.3), ic.Zero(), ic.Normal(1.5, 0.0), ic.Sparse(1.0)], ids=repr
+    "init", [ic.Constant(0.1), ic.Identity(0.3), ic.ZerO(), ic.Normal(1.5, 0.0), ic.Sparse(1.0)], ids=repr
 )
 def test_what_has_no_chance_is_compared(init, dtype):
     w = init((6, 9), seed=0, dtype=dtype)
