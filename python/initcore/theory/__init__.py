@@ -23,11 +23,14 @@ from initcore.activations import Activation
 from .maps import chi, correlation_map, correlation_slope, critical, length_map, length_slope
 from .phases import FixedPoint, correlation_fixed_point, depth_scales, fixed_point, phase
 from .suits import Suit, suits
+from .prediction import Estimate, Prediction, predict
 
 __all__ = [
     "Activation",
+    "Estimate",
     "FixedPoint",
     "Suit",
+    "Prediction",
     "chi",
     "correlation_fixed_point",
     "correlation_map",
@@ -39,4 +42,5 @@ __all__ = [
     "length_slope",
     "phase",
     "suits",
+    "predict",
 ]
