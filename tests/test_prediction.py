@@ -4,13 +4,18 @@ A mean of N networks may be off by 6.5 standard errors, a standard deviation too
 seeds are fixed), and beyond that by what the theory itself leaves out, as stated with each check.
 """
 
+import doctest
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from scipy import stats
 
 import initcore as ic
-from initcore import _core, theory
+from initcore import _core, plot, theory
 
 SIGMAS = 6.5
 FORWARD, BACKWARD = ("z", "y", "slope"), ("dz", "dw")
@@ -214,8 +219,6 @@ def test_rotations_keep_lengths():
     np.testing.assert_allclose(p.z.std, 0, atol=1e-7)
     # A projection of 64 numbers to 16 has a length with the Beta law.
     p = theory.predict([64, 16], activation="linear", init="orthogonal")
-    from scipy import stats
-
     beta = stats.beta(8, 24)
     np.testing.assert_allclose(p.z.std / p.z.mean, beta.std() / beta.mean(), rtol=0.02)
 
@@ -279,8 +282,6 @@ def test_signals_that_vanish_and_explode():
 
 
 def test_intervals_are_quantiles_of_the_log_normal_law():
-    from scipy import stats
-
     e = theory.Estimate(np.array([2.0, 0.0]), np.array([3.0, 0.0]))
     low, high = e.interval(1.5)
     s = math.sqrt(math.log1p(2.25))
@@ -320,3 +321,44 @@ def test_the_table():
 def test_refusals(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_what_the_page_shows():
+    """The examples of docs/theory.md print what stands there."""
+    page = (Path(__file__).parents[1] / "docs" / "theory.md").read_text()
+    names, runner = {}, doctest.DocTestRunner()
+    fences = re.findall(r"```pycon\n(.*?)```", page, re.DOTALL)
+    assert len(fences) >= 5
+    for i, fence in enumerate(fences):
+        test = doctest.DocTestParser().get_doctest(fence, names, f"fence {i}", "theory.md", 0)
+        runner.run(test, clear_globs=False)
+        names = test.globs
+    assert runner.failures == 0
+
+
+def test_the_picture_of_depth():
+    p = theory.predict([50] * 9, activation="relu")
+    ax = Figure().subplots()
+    networks = np.ones((3, 8))
+    assert plot.variance_with_depth({"a": p, "b": p}, {"a": networks}, ax, quantity="dz") is ax
+    line, *points = ax.lines[:4]
+    np.testing.assert_array_equal(line.get_ydata(), p.dz.mean)
+    assert [len(point.get_ydata()) for point in points] == [8] * 3
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["a", "b"]
+    assert len(ax.collections) == 2  # the bands
+    dead = plot.variance_with_depth(theory.predict([5, 4, 3], init="zeros"), ax=Figure().subplots())
+    assert dead.lines[0].get_ydata().size == 0
+    with pytest.raises(ValueError, match="of 8 layers"):
+        plot.variance_with_depth(p, np.ones(7), Figure().subplots())
+    with pytest.raises(ValueError, match="quantity"):
+        plot.variance_with_depth(p, ax=Figure().subplots(), quantity="q")
+
+
+def test_the_picture_of_phases():
+    ax = plot.phase_diagram("tanh", Figure().subplots(), resolution=15)
+    assert {"ordered", "chaotic"} <= {text.get_text() for text in ax.texts}
+    w, b = ax.lines[0].get_data()
+    assert set(theory.phase("tanh", w[::20] ** 2, b[::20] ** 2, tol=1e-6)) == {"critical"}
+    ax = plot.phase_diagram("relu", Figure().subplots(), resolution=15)
+    assert {"ordered", "signals\nexplode"} <= {text.get_text() for text in ax.texts}
+    np.testing.assert_allclose(np.ravel(ax.lines[0].get_data()), [math.sqrt(2), 0], atol=1e-9)

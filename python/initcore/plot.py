@@ -1,4 +1,4 @@
-"""Pictures: cost curves of trainings, histograms of activations.
+"""Pictures: cost curves of trainings, histograms of activations, what theory says of depth.
 
 matplotlib is imported when something is drawn. Without axes to draw on, a pyplot figure is made and
 left to the caller, to show or to save; nothing is shown here.
@@ -13,13 +13,17 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from .arrays import one_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from .activations import ActivationLike
     from .compare import Result
+    from .theory import Prediction
 
 History: TypeAlias = Mapping[str, Sequence[Any]]
 AxesGrid: TypeAlias = npt.NDArray[np.object_]
@@ -175,6 +179,182 @@ def activation_histograms(
         name = "output" if layer == layers - 1 else f"layer {layer + 1}"
         ax.set_title(name, loc="left", fontsize=9)
     return grid
+
+
+def variance_with_depth(
+    prediction: Prediction | Mapping[str, Prediction],
+    measured: npt.ArrayLike | Mapping[str, npt.ArrayLike] | None = None,
+    ax: Axes | None = None,
+    *,
+    quantity: str = "z",
+) -> Axes:
+    """Draw how large signals or gradients are in each layer: a line as predicted, a band where networks lie.
+
+    The band is of two standard deviations either way. Layers in which nothing arrives are left out.
+
+    Parameters
+    ----------
+    prediction : Prediction, or mapping of str to Prediction
+        From `theory.predict`: one, or several by the name to show.
+    measured : array_like or mapping of str to array_like, (layers,) or (networks, layers), optional
+        What networks show, drawn as points; by the same names.
+    ax : Axes, optional
+        Where to draw; by default in a new pyplot figure.
+    quantity : {"z", "y", "slope", "dz", "dw"}
+        The attribute of `Prediction` to draw.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ImportError
+        matplotlib is not installed.
+    ValueError
+        The quantity is unknown, or `measured` does not fit the layers.
+    """
+    require()
+    from matplotlib.ticker import MaxNLocator
+
+    from .theory.prediction import QUANTITIES
+
+    one_of(quantity, "quantity", QUANTITIES)
+    several = prediction if isinstance(prediction, Mapping) else {"": prediction}
+    points = measured if isinstance(measured, Mapping) else {"": measured}
+    if ax is None:
+        from matplotlib import pyplot as plt
+
+        _, ax = plt.subplots(figsize=(6.0, 4.0), layout="constrained")
+    ax.set_yscale("log")
+    for i, (name, one) in enumerate(several.items()):
+        estimate = getattr(one, quantity)
+        layer = np.arange(1, len(estimate.mean) + 1)
+        color, marker = COLORS[i % len(COLORS)], MARKERS[i % len(MARKERS)]
+        low, high = estimate.interval(2.0)
+        shown = np.isfinite(high) & (low > 0)
+        ax.fill_between(layer, low, high, where=shown, color=color, alpha=0.2, linewidth=0)
+        ax.plot(layer[shown], estimate.mean[shown], color=color, linewidth=1.8)
+        style: dict[str, Any] = {"color": color, "markeredgecolor": "white", "markeredgewidth": 0.4}
+        if points.get(name) is not None:
+            found = np.atleast_2d(np.asarray(points[name], np.float64))
+            if found.shape[-1:] != layer.shape or found.ndim != 2:
+                raise ValueError(f"expected measurements of {layer.size} layers, got shape {found.shape}")
+            ax.plot(layer, found.T, marker, markersize=4.5, zorder=3, **style)
+        if name:
+            shape = "" if points.get(name) is None else marker
+            ax.plot([], [], marker=shape, linewidth=1.8, label=name, **style)
+    ax.set_xlabel("layer")
+    ax.set_ylabel(QUANTITIES[quantity])
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if any(several):
+        ax.legend(frameon=False, fontsize=8)
+    _tidy(ax)
+    return ax
+
+
+def phase_diagram(
+    activation: ActivationLike,
+    ax: Axes | None = None,
+    *,
+    sigma_w: tuple[float, float] = (0.5, 3.0),
+    sigma_b: tuple[float, float] = (0.0, 1.0),
+    resolution: int = 61,
+) -> Axes:
+    """Draw in which phase deep networks are, for each standard deviation of weights and biases.
+
+    Ordered, where gradients vanish and all inputs come to look alike; chaotic, where gradients explode and
+    similar inputs part; where signals of mean square 1 grow for ever, neither. The critical line holds the
+    points at which some mean square is kept with ``chi_1 = 1``. Contours tell over how many layers squared
+    gradients change by a factor e, ``1 / abs(log(chi_1))``.
+
+    Parameters
+    ----------
+    activation : str, callable or Activation
+        As in `theory.length_map`.
+    ax : Axes, optional
+        Where to draw; by default in a new pyplot figure.
+    sigma_w, sigma_b : (float, float)
+        The range of sigma_w, the weights' standard deviation times the root of fan_in, and of the biases'.
+    resolution : int
+        Points along each axis.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ImportError
+        matplotlib is not installed.
+    """
+    require()
+    from matplotlib.patheffects import withStroke
+
+    from .theory import fixed_point
+
+    if ax is None:
+        from matplotlib import pyplot as plt
+
+        _, ax = plt.subplots(figsize=(5.0, 4.0), layout="constrained")
+    w, b = np.linspace(*sigma_w, resolution), np.linspace(*sigma_b, resolution)
+    point = fixed_point(activation, *np.meshgrid(w**2, b**2))
+    with np.errstate(divide="ignore"):
+        growth = np.log(point.chi)
+    explodes = np.asarray(point.kind) == "infinite"
+    settled = np.ma.masked_where(explodes, growth)
+    ax.set_facecolor("#D9D9D9")  # what is left out below
+    limit = max(1.0, float(np.abs(settled).max())) + 1
+    ax.contourf(w, b, settled, [-limit, 0, limit], colors=["#CFE3F2", "#FBE3B8"])
+    for side, style in ((-1, "--"), (1, ":")):
+        depths = np.array([1, 3, 10, 30])
+        levels = np.sort(side / depths)
+        lines = ax.contour(w, b, settled, levels, colors="#404040", linewidths=0.8, linestyles=style)
+        ax.clabel(lines, fmt=lambda level: f"{abs(1 / level):.0f}", fontsize=7)
+    line = _critical_line(activation)
+    if line.size and (np.ptp(line, axis=1) < 1e-6).all():  # a point, as for relu
+        ax.plot(*line[:, :1], "o", color="black", clip_on=False, zorder=5)
+    else:
+        ax.plot(*line, color="black", linewidth=2.2)
+    ax.set_xlim(w[0], w[-1])
+    ax.set_ylim(b[0], b[-1])
+    for name, region in [
+        ("ordered", ~explodes & (growth < -0.05)),
+        ("chaotic", ~explodes & (growth > 0.05)),
+        ("signals\nexplode", explodes),
+    ]:
+        if region.mean() > 0.02:
+            text = ax.text(*_inside(w, b, region), name, ha="center", va="center", fontweight="bold")
+            text.set_path_effects([withStroke(linewidth=4, foreground="white")])
+    ax.set_xlabel(r"$\sigma_w$")
+    ax.set_ylabel(r"$\sigma_b$")
+    _tidy(ax)
+    return ax
+
+
+def _critical_line(activation: ActivationLike) -> npt.NDArray[np.float64]:
+    """Give sigma_w and sigma_b of the critical points of all lengths that have one: (2, points)."""
+    from .theory import critical
+
+    found = []
+    for q in 10.0 ** np.linspace(-4, 4, 161):
+        try:
+            found.append(np.sqrt(critical(activation, q)))
+        except ValueError:
+            continue
+    return np.array(found).reshape(-1, 2).T
+
+
+def _inside(
+    x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], region: npt.NDArray[np.bool_]
+) -> tuple[float, float]:
+    """Give the point of a region that is farthest from what is outside, for its name."""
+    padded = np.pad(region, 1)
+    row, column = np.nonzero(region)
+    outside = np.argwhere(~padded) - 1
+    gaps = (np.square(outside - point).sum(axis=1).min() for point in np.argwhere(region))
+    best = int(np.argmax(list(gaps)))
+    return float(x[column[best]]), float(y[row[best]])
 
 
 def comparison_figures(results: Sequence[Result]) -> dict[str, Figure]:

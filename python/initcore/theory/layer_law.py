@@ -75,7 +75,8 @@ def layer_law(f: Activation, log_q: float, spread: float, sphere: float) -> Laye
     value, value4, slope, slope4, product = _log_moments(f, log_q + nodes)
 
     def rate(logs: Floats) -> float:
-        return float(np.nan_to_num(_WEIGHTS @ (_SCORES * logs) / std, posinf=0.0, neginf=0.0))
+        found = float(np.nan_to_num(_WEIGHTS @ (_SCORES * logs) / std, posinf=0.0, neginf=0.0))
+        return found if abs(found) > _ROUNDING else 0.0
 
     def mean(logs: Floats) -> float:
         if not sphere:
