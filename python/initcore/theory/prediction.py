@@ -173,8 +173,9 @@ def predict(
     proportional to the output is not.
 
     Means are right to the order 1/width, and where f is linear or relu to all orders. Standard deviations are
-    those of log-normal laws; weights that are not normal change them by the order 1/fan_in. Orthogonal
-    weights keep lengths: of the noise of normal ones, what goes with the length is taken away.
+    those of log-normal laws. Both are for normal weights: others, as uniform ones, make a difference of the
+    order 1/fan_in. Orthogonal weights keep lengths: of the noise of normal ones, what goes with the length is
+    taken away.
 
     References
     ----------
@@ -184,7 +185,7 @@ def predict(
     --------
     >>> p = ic.theory.predict([784, 100, 100, 10], activation="relu", init="he_normal")
     >>> p.z.mean.round(12).tolist(), p.z.std.round(2).tolist()
-    ([2.0, 2.0, 2.0], [0.28, 0.54, 1.2])
+    ([2.0, 2.0, 2.0], [0.28, 0.53, 1.14])
     """
     given = {"activation": activation, "output_activation": output_activation, "init": init}
     net = _describe(network, given, bias_std, actual=actual)
