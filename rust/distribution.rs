@@ -9,6 +9,7 @@ use crate::gaussian;
 use crate::philox::LANES;
 use crate::sample::{Float, Sample};
 use crate::simd::{Simd, lanes};
+use crate::tail::Tail;
 
 /// The law of one element. Construct through the checked functions.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -42,7 +43,8 @@ pub enum Distribution {
     },
 }
 
-/// Truncation must leave this much probability: beyond, float32 has no subnormal room left for the tail.
+/// A truncation that leaves less probability than this is an [`Unlikely`] one: float32 would have no subnormal room left
+/// for the tail.
 const SMALLEST_MASS: f64 = 1.0 / (1u128 << 90) as f64;
 
 /// The standard deviation of a standard normal truncated at +-2.
@@ -53,7 +55,7 @@ impl Distribution {
     ///
     /// # Errors
     /// A parameter is not finite (bounds of the truncated normal may be infinite), `std` is negative,
-    /// `low > high`, or a truncation leaves less than 2^-90 of the probability.
+    /// `low > high`, or the values of a truncation are out of the range of float64.
     pub fn checked(self) -> Result<Self> {
         let finite = |name: &str, x: f64| {
             if x.is_finite() { Ok(()) } else { invalid!("{name} must be finite, got {x}") }
@@ -81,12 +83,10 @@ impl Distribution {
                 if low.is_nan() || high.is_nan() || low >= high {
                     return invalid!("low must be below high, got low={low}, high={high}");
                 }
-                let mass = gaussian::interval(low, high).mass;
-                if mass < SMALLEST_MASS {
-                    return invalid!(
-                        "the interval [{low}, {high}] holds {mass:e} of the standard normal \
-                         distribution; at least 2^-90 = {SMALLEST_MASS:e} is needed"
-                    );
+                if gaussian::interval(low, high).mass < SMALLEST_MASS {
+                    for z in extremes(low, high) {
+                        finite("mean + std * bound", mean + std * z)?;
+                    }
                 }
             }
         }
@@ -242,6 +242,59 @@ impl<F: Float> Map<F> for TruncatedNormal<F> {
     }
 }
 
+/// A truncated normal whose interval holds less than 2^-90 of the probability: far in a tail, or very narrow. Computed
+/// in float64 from one of its ends, for all types: `value = anchor + step * distance`.
+#[derive(Clone, Copy, Debug)]
+pub struct Unlikely<F> {
+    anchor: f64,
+    /// Negative if the distances are measured from the upper bound down.
+    step: f64,
+    law: Distances,
+    bounds: Bounds<F>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Distances {
+    /// In a tail, measured from its near end.
+    Tail(Tail),
+    /// Around zero, and hence uniform to 50 digits: measured from the middle, this far to either side.
+    Uniform(f64),
+}
+
+impl<F: Float> Unlikely<F> {
+    fn new(mean: f64, std: f64, low: f64, high: f64, bounds: Bounds<F>) -> Self {
+        let (anchor, step, law) = if low >= 0.0 {
+            (mean + std * low, std, Distances::Tail(Tail::new(low, high)))
+        } else if high <= 0.0 {
+            (mean + std * high, -std, Distances::Tail(Tail::new(-high, -low)))
+        } else {
+            let middle = (low + high) * 0.5;
+            (mean + std * middle, std, Distances::Uniform((high - low) * 0.5))
+        };
+        Self { anchor, step, law, bounds }
+    }
+}
+
+impl<F: Float> Map<F> for Unlikely<F> {
+    #[inline(always)]
+    fn map<S: Simd, const EVERYWHERE: bool>(
+        &self,
+        _: S,
+        words: &[F::Word; LANES],
+    ) -> ([F; LANES], bool) {
+        let (p, q) = (lanes!(0.0; l => F::share(words[l])), lanes!(0.0; l => F::share(!words[l])));
+        let distance = match &self.law {
+            Distances::Tail(tail) if self.step < 0.0 => {
+                lanes!(0.0; l => tail.distance(q[l], p[l]))
+            }
+            Distances::Tail(tail) => lanes!(0.0; l => tail.distance(p[l], q[l])),
+            Distances::Uniform(reach) => lanes!(0.0; l => (p[l] - q[l]) * reach),
+        };
+        let value = |y: f64| F::from_f64(y.mul_add(self.step, self.anchor));
+        (lanes!(F::ZERO; l => self.bounds.clamp(value(distance[l]))), false)
+    }
+}
+
 /// `scale(z)` of each word, z being the quantile at `place(word)`, a signed v and `q = 1 - |v|`.
 #[inline(always)]
 fn quantiles<F: Float, S: Simd, const EVERYWHERE: bool>(
@@ -267,6 +320,13 @@ pub enum AnyMap<T: Sample> {
     Uniform(Uniform<T::Float>),
     Normal(Normal<T::Float>),
     TruncatedNormal(TruncatedNormal<T::Float>),
+    Unlikely(Unlikely<T::Float>),
+}
+
+/// Values of an interval with less than [`SMALLEST_MASS`] lie between these, in standard deviations: no word maps to 4
+/// beyond the near end.
+fn extremes(low: f64, high: f64) -> [f64; 2] {
+    if low + high < 0.0 { [low.max(high - 4.0), high] } else { [low, high.min(low + 4.0)] }
 }
 
 /// No word maps further out than this many standard deviations (float64 reaches 9.2; see `SMALLEST_MASS`).
@@ -319,7 +379,14 @@ impl Distribution {
             }
             Self::TruncatedNormal { mean, std: 0.0, .. } => AnyMap::Constant(round("mean", mean)?),
             Self::TruncatedNormal { mean, std, low, high } => {
-                round("mean + 15 std", mean.abs() + LARGEST_Z * std)?;
+                let p = gaussian::interval(low, high);
+                if p.mass < SMALLEST_MASS {
+                    for z in extremes(low, high) {
+                        round("mean + std * bound", mean + std * z)?;
+                    }
+                } else {
+                    round("mean + 15 std", mean.abs() + LARGEST_Z * std)?;
+                }
                 let (first, last) = (up(mean + std * low), down(mean + std * high));
                 if first.to_f64() > last.to_f64() {
                     return invalid!(
@@ -329,14 +396,17 @@ impl Distribution {
                         mean + std * high
                     );
                 }
-                let p = gaussian::interval(low, high);
+                let bounds = bounds(first, last);
+                if p.mass < SMALLEST_MASS {
+                    return Ok(AnyMap::Unlikely(Unlikely::new(mean, std, low, high, bounds)));
+                }
                 AnyMap::TruncatedNormal(TruncatedNormal {
                     mean: float(mean),
                     std: float(std),
                     middle: float(p.below - p.above),
                     mass: float(p.mass),
                     cut: (float(2.0 * p.below), float(2.0 * p.above)),
-                    bounds: bounds(first, last),
+                    bounds,
                 })
             }
         })

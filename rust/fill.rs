@@ -98,6 +98,7 @@ fn apply<T: Sample, W: Source<T::Float>>(map: AnyMap<T>, words: W, out: &mut [T]
         AnyMap::Uniform(map) => dispatch::run(Fill { words, map, out }),
         AnyMap::Normal(map) => dispatch::run(Fill { words, map, out }),
         AnyMap::TruncatedNormal(map) => dispatch::run(Fill { words, map, out }),
+        AnyMap::Unlikely(map) => dispatch::run(Fill { words, map, out }),
     }
 }
 

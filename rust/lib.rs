@@ -8,11 +8,12 @@
 //! | [`simd`], [`dispatch`] | which instruction set; one kernel, compiled once per ISA |
 //! | [`philox`] | the Philox4x32-10 generator over lanes |
 //! | [`stream`] | seed, name and element index -> random words |
-//! | [`sample`], [`quantile`], [`gaussian`] | the types of values, and the normal distribution in them |
+//! | [`sample`], [`quantile`], [`gaussian`], `tail` | the types of values, and the normal distribution in them |
 //! | [`distribution`] | random word -> value |
 //! | [`parallel`], `pool` | work items, and the threads that share them |
 //! | [`region`], [`indexing`] | parts of an array, and NumPy's way to name them |
 //! | [`fill`] | stream + distribution + part of an array -> values |
+//! | [`truncation`] | the ways to give a truncated normal |
 //! | [`fans`], [`weight`] | which axes of a weight are inputs and outputs |
 //! | [`pattern`], [`orthogonal`], [`sparse`] | weights that are more than independent numbers |
 //! | [`law`], [`initializer`] | initializer + shape -> law of the elements -> values |
@@ -45,6 +46,8 @@ pub mod sample;
 pub mod simd;
 pub mod sparse;
 pub mod stream;
+mod tail;
+pub mod truncation;
 pub mod weight;
 
 pub use error::{Error, Result};

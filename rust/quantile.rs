@@ -109,7 +109,7 @@ fn tail(s: f64) -> f64 {
 
 /// The polynomial with these coefficients, lowest power first.
 #[inline(always)]
-fn horner(coefficients: &[f64], x: f64) -> f64 {
+pub(crate) fn horner(coefficients: &[f64], x: f64) -> f64 {
     let (last, rest) = coefficients.split_last().expect("a polynomial has a coefficient");
     rest.iter().rev().fold(*last, |sum, c| sum.mul_add(x, *c))
 }
@@ -123,9 +123,34 @@ fn one_minus_square(q: f64) -> f64 {
 /// `-log(y)` for y in (0, 1].
 #[inline(always)]
 fn neg_log(y: f64) -> f64 {
-    // y = 2^exponent (1 + f), log(1 + f) = 2 atanh(s)
+    let (exponent, f) = split(y);
+    neg_log_of_parts(exponent, f)
+}
+
+/// `-log(1 - x)` given also `y = 1 - x`, both in (0, 1] with full relative precision, which the result has too.
+#[inline(always)]
+pub(crate) fn neg_log_1m(x: f64, y: f64) -> f64 {
+    let (exponent, f) = split(y);
+    neg_log_of_parts(exponent, if exponent == 0 { -x } else { f })
+}
+
+/// `log(1 + e)` for e from 0 to 0.41.
+#[inline(always)]
+pub(crate) fn log_1p(e: f64) -> f64 {
+    -neg_log_of_parts(0, e)
+}
+
+/// (exponent, f) with `y = 2^exponent (1 + f)`.
+#[inline(always)]
+fn split(y: f64) -> (i64, f64) {
     let exponent = (y.to_bits().wrapping_sub(SQRT_HALF)).cast_signed() >> 52;
     let f = f64::from_bits(y.to_bits().wrapping_sub((exponent << 52).cast_unsigned())) - 1.0;
+    (exponent, f)
+}
+
+#[inline(always)]
+fn neg_log_of_parts(exponent: i64, f: f64) -> f64 {
+    // log(1 + f) = 2 atanh(s)
     let s = f / (2.0 + f);
     let s2 = s * s;
     let log = (s * s2).mul_add(horner(&LOG, s2), 2.0 * s);

@@ -12,7 +12,7 @@ use crate::simd::{Simd, lanes, to_bf16};
 /// A type that values are computed in.
 pub trait Float: Copy + PartialOrd + std::ops::Sub<Output = Self> + Send + Sync + 'static {
     /// The unsigned integer a value is made from.
-    type Word: Copy + Default;
+    type Word: Copy + Default + std::ops::Not<Output = Self::Word>;
     /// Values in one superblock.
     const PER_SUPERBLOCK: usize;
     /// 0.
@@ -34,6 +34,8 @@ pub trait Float: Copy + PartialOrd + std::ops::Sub<Output = Self> + Send + Sync 
     fn word(block: [u32; 4], slot: usize) -> Self::Word;
     /// `word / 2^b`, cut to the type's precision: a multiple of 2^-24 (float32) or 2^-53, below 1.
     fn unit(word: Self::Word) -> Self;
+    /// `(word + 1/2) / 2^b`, rounded once (float32: exact) or twice.
+    fn share(word: Self::Word) -> f64;
     /// The word's distance from the middle: (s, 1 - |s|) with `s = (2 word + 1) / 2^b - 1`, each rounded once
     /// or twice but with full relative precision.
     fn centered(word: Self::Word) -> (Self, Self);
@@ -73,6 +75,7 @@ pub trait Sample: Copy + Send + Sync + 'static {
 }
 
 const EXP2_M24: f32 = 1.0 / (1u32 << 24) as f32;
+const EXP2_M32: f64 = 1.0 / (1u64 << 32) as f64;
 const EXP2_M31: f32 = 1.0 / (1u32 << 31) as f32;
 const EXP2_M53: f64 = 1.0 / (1u64 << 53) as f64;
 const EXP2_M63: f64 = 1.0 / (1u64 << 63) as f64;
@@ -101,6 +104,10 @@ impl Float for f32 {
     #[inline(always)]
     fn unit(word: u32) -> f32 {
         (word >> 8).cast_signed() as f32 * EXP2_M24
+    }
+    #[inline(always)]
+    fn share(word: u32) -> f64 {
+        f64::mul_add(f64::from(word), EXP2_M32, EXP2_M32 / 2.0)
     }
     #[inline(always)]
     fn centered(word: u32) -> (f32, f32) {
@@ -163,6 +170,10 @@ impl Float for f64 {
     #[inline(always)]
     fn unit(word: u64) -> f64 {
         (word >> 11) as f64 * EXP2_M53
+    }
+    #[inline(always)]
+    fn share(word: u64) -> f64 {
+        f64::mul_add(word as f64, EXP2_M63 / 2.0, EXP2_M63 / 4.0)
     }
     #[inline(always)]
     fn centered(word: u64) -> (f64, f64) {

@@ -21,6 +21,8 @@ INITIALIZERS = {
     "truncated_normal": ic.TruncatedNormal(),
     "truncated_normal(0, 1, 1.5, inf)": ic.TruncatedNormal(0.0, 1.0, 1.5, float("inf")),
     "truncated_normal(0.5, 0.1, -1, 4)": ic.TruncatedNormal(0.5, 0.1, -1.0, 4.0),
+    "truncated_normal(0.5, 0.1, -inf, -12)": ic.TruncatedNormal(0.5, 0.1, -float("inf"), -12.0),
+    "truncated_normal(0.1, 1e28, -1e-30, 3e-30)": ic.TruncatedNormal(0.1, 1e28, -1e-30, 3e-30),
     **{name: ic.get(name) for name, _ in _core.schemes()},
     "siren(first=True)": ic.get("siren(first=True)"),
     "identity(0.5)": ic.Identity(0.5),

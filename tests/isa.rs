@@ -15,12 +15,15 @@ use initcore::stream::Stream;
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-const DISTRIBUTIONS: [Distribution; 5] = [
+const DISTRIBUTIONS: [Distribution; 8] = [
     Distribution::Constant(0.5),
     Distribution::Uniform { low: -0.3, high: 0.7 },
     Distribution::Normal { mean: 0.1, std: 2.0 },
     Distribution::TruncatedNormal { mean: 0.0, std: 1.0, low: -2.0, high: 2.0 },
     Distribution::TruncatedNormal { mean: 0.0, std: 1.0, low: 1.5, high: f64::INFINITY },
+    Distribution::TruncatedNormal { mean: 0.0, std: 1.0, low: 12.0, high: f64::INFINITY },
+    Distribution::TruncatedNormal { mean: 0.0, std: 1e28, low: -1e-28, high: -1e-30 },
+    Distribution::TruncatedNormal { mean: 0.1, std: 1e28, low: -1e-30, high: 3e-30 },
 ];
 
 #[test]

@@ -159,14 +159,19 @@ class Float64(Format):
         for key, value in constants.items():
             setattr(self, key, exact(value))
 
-    def neg_log(self, y):
-        """Approximate -log(y) in the format's own arithmetic; y = 2^exponent (1 + f)."""
+    def neg_log(self, y, complement=None):
+        """Approximate -log(y) in the format's own arithmetic; y = 2^exponent (1 + f).
+
+        A `complement`, 1 - y, is taken for -f where the exponent is 0.
+        """
         exponent = y.numerator.bit_length() - y.denominator.bit_length()
         while y / Fraction(2) ** exponent >= 2 * self.split:
             exponent += 1
         while y / Fraction(2) ** exponent < self.split:
             exponent -= 1
         f = y / Fraction(2) ** exponent - 1
+        if complement is not None and exponent == 0:
+            f = -complement
         s = self.rounded(f / self.rounded(2 + f))
         s2 = self.rounded(s * s)
         log = self.fma(self.rounded(s * s2), self.horner(self.log, s2), 2 * s)
@@ -182,6 +187,37 @@ class Float64(Format):
         below = [piece for piece in self.tails if s < piece[0]]
         _, center, coefficients = below[0] if below else self.tails[-1]
         return self.rounded(v * self.horner(coefficients, self.rounded(s - center)))
+
+    def share(self, bits, width):
+        """Give (bits + 1/2) / 2^width in the format."""
+        return self.fma(self.rounded(bits), Fraction(1, 2**width), Fraction(1, 2 ** (width + 1)))
+
+    def distance(self, p, q, a, b):
+        """Distance from a >= 0 below which lies p of the tail's part from a to b; q = 1 - p."""
+        share, rest, mills, excess = (Fraction(x) for x in tail_interval(a, b))
+        r = self.rounded
+        t = self.neg_log(self.fma(q, share, rest), r(p * share))
+        linear = r(t * mills)
+        root = self.sqrt(self.fma(2 * excess, linear, 1))
+        y = r(2 * linear / r(1 + root))
+        if a < 10:
+            return y
+        inverse = r(1 / Fraction(a))
+        u_a = r(inverse * inverse)
+        difference = [self.mills[-1]]
+        for c in reversed(self.mills[:-1]):
+            difference.insert(0, self.fma(difference[0], u_a, c))
+        for _ in range(2):  # Newton
+            e = r(y * inverse)
+            ratio = r(1 / r(1 + e))
+            ratio = r(ratio * ratio)
+            u = r(ratio * u_a)
+            change = r(r(r(r(u_a * e) * r(2 + e)) * ratio) * self.horner(difference, u))
+            leading = self.fma(self.fma(y, Fraction(1, 2), Fraction(a)), y, -t)
+            residual = r(leading + r(-self.neg_log(Fraction(1), -e) - change))
+            rate = r(r(Fraction(a) + y) * self.fma(u, self.fma(-2, u, 1), 1))
+            y = r(y - r(residual / rate))
+        return y
 
 
 def sparse_zeros(seed, name, rows, columns, zeros):
@@ -220,9 +256,55 @@ def tail_probability(x):
         return mpmath.erfc(mpmath.mpf(x) / mpmath.sqrt(2)) / 2
 
 
+@lru_cache
+def tail_interval(a, b):
+    """Give P(a < Z < b) / P(Z > a), P(Z > b) / P(Z > a), mills = P(Z > a) / density(a) and excess.
+
+    The excess is that of the hazard rate, 1 / mills, over a.
+    """
+    with mpmath.workdps(60):
+        a, b = mpmath.mpf(a), mpmath.mpf(b)
+        width = b - a
+        excess = mpmath.mpf(0)
+        if a < 50:
+            mills = mpmath.exp(a * a / 2) * mpmath.sqrt(2 * mpmath.pi) * tail_probability(a)
+            excess = 1 / mills - a
+        else:
+            for n in range(200, 0, -1):
+                excess = n / (a + excess)
+            mills = 1 / (a + excess)
+        if width * (a + 1) <= 1:
+            # the integral of exp(-a y - y^2 / 2), term by term
+            term, before, total = mpmath.mpf(1), mpmath.mpf(0), mpmath.mpf(1)
+            for k in range(1, 80):
+                term, before = -(width * a * term + width * width * before) / k, term
+                total += term / (k + 1)
+            share = width * total / mills
+        elif width * (a + b) / 2 > 100:
+            share = mpmath.mpf(1)
+        else:
+            share = 1 - tail_probability(b) / tail_probability(a)
+        return float(share), float(1 - share), float(mills), float(excess)
+
+
 def double(x):
     """Round an mpmath number to float64, as a Fraction."""
     return Fraction(float(mpmath.mpf(x)))
+
+
+def unlikely(fmt, bits, parameters):
+    """Value of a truncated normal that holds less than 2^-90 of the probability, in float64."""
+    mean, std, low, high = (parameters[key] for key in ("mean", "std", "low", "high"))
+    f64 = FORMATS["float64"]
+    p, q = (f64.share(b, fmt.bits) for b in (bits, 2**fmt.bits - 1 - bits))
+    if low >= 0:
+        anchor, step, y = mean + std * low, std, f64.distance(p, q, low, high)
+    elif high <= 0:
+        anchor, step, y = mean + std * high, -std, f64.distance(q, p, -high, -low)
+    else:
+        middle, half = (low + high) * 0.5, (high - low) * 0.5
+        anchor, step, y = mean + std * middle, std, f64.rounded(f64.rounded(p - q) * Fraction(half))
+    return f64.fma(y, Fraction(step), Fraction(anchor))
 
 
 def sample(dtype, distribution, parameters, seed, name, index):
@@ -253,6 +335,10 @@ def sample(dtype, distribution, parameters, seed, name, index):
             else 1 - below - above
         )
         below, above, mass = double(below), double(above), double(mass)
+    ends = [parameters["mean"] + parameters["std"] * b for b in (low, high)]
+    first, last = given.inside(*ends)
+    if mass < Fraction(1, 2**90):
+        return given.rounded(min(max(fmt.rounded(unlikely(fmt, bits, parameters)), first), last))
     middle = fmt.rounded(Fraction(float(below) - float(above)))
     mass = fmt.rounded(mass)
     v = fmt.fma(s, mass, middle)
@@ -261,5 +347,4 @@ def sample(dtype, distribution, parameters, seed, name, index):
     half = Fraction(1, 2)
     q = fmt.rounded(1 - abs(v)) if abs(v) < half else min(fmt.fma(distance, mass, cut), fmt.step(half, -1))
     x = fmt.fma(fmt.quantile(v, q), std, mean)
-    first, last = given.inside(*(parameters["mean"] + parameters["std"] * b for b in (low, high)))
     return given.rounded(min(max(x, first), last))

@@ -3,9 +3,11 @@
 
 use half::{bf16, f16};
 use initcore::Error;
-use initcore::distribution::Distribution;
+use initcore::distribution::{Distribution, STD_OF_TRUNCATED_AT_2};
 use initcore::fill::{fill, fill_from_words, fill_part};
-use initcore::gaussian::{Interval, interval};
+use initcore::gaussian::{
+    Interval, TailInterval, interval, tail_interval, truncated_mean, truncated_std,
+};
 use initcore::parallel::{self, NEVER};
 use initcore::philox::{LANES, philox4x32_10, schedule};
 use initcore::region::{Axis, Region};
@@ -14,12 +16,13 @@ use initcore::simd::Portable;
 use initcore::stream::Stream;
 use proptest::prelude::*;
 
-const DISTRIBUTIONS: [Distribution; 5] = [
+const DISTRIBUTIONS: [Distribution; 6] = [
     Distribution::Constant(0.5),
     Distribution::Uniform { low: -0.3, high: 0.7 },
     Distribution::Normal { mean: 0.1, std: 2.0 },
     Distribution::TruncatedNormal { mean: 0.0, std: 1.0, low: -2.0, high: 2.0 },
     Distribution::TruncatedNormal { mean: 0.0, std: 1.0, low: 1.5, high: f64::INFINITY },
+    Distribution::TruncatedNormal { mean: 0.0, std: 1.0, low: 12.0, high: f64::INFINITY },
 ];
 
 /// Values of a whole array of this shape.
@@ -83,9 +86,17 @@ fn words_lie_in_the_documented_order() {
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
 fn flush_to_zero_set_by_the_caller_changes_nothing() {
-    let tiny = Distribution::Normal { mean: 0.0, std: 1e-41 }; // subnormal values
-    let expected = bits(&whole::<f32>(tiny, &[1000], 1));
-    assert!(expected.iter().any(|x| *x & !(1 << 63) != 0), "all zero already");
+    // subnormal values, and on the way to them
+    let laws = [
+        Distribution::Normal { mean: 0.0, std: 1e-41 },
+        Distribution::TruncatedNormal { mean: 0.0, std: 1e-10, low: 0.0, high: 1e-30 },
+        Distribution::TruncatedNormal { mean: 0.0, std: 1e270, low: 0.0, high: 1e-310 },
+    ];
+    let all = || laws.map(|law| whole::<f32>(law, &[1000], 1));
+    let expected = all().map(|values| bits(&values));
+    for values in &expected {
+        assert!(values.iter().any(|x| *x & !(1 << 63) != 0), "all zero already");
+    }
     let mut control = 0_u32;
     // SAFETY: reads and writes MXCSR of this thread, restored below; 0x8040 is flush-to-zero and
     // denormals-are-zero.
@@ -94,10 +105,10 @@ fn flush_to_zero_set_by_the_caller_changes_nothing() {
         let flushing = control | 0x8040;
         std::arch::asm!("ldmxcsr [{}]", in(reg) &raw const flushing);
     }
-    let found = whole::<f32>(tiny, &[1000], 1);
+    let found = all();
     // SAFETY: as above.
     unsafe { std::arch::asm!("ldmxcsr [{}]", in(reg) &raw const control) };
-    assert!(bits(&found) == expected);
+    assert!(found.map(|values| bits(&values)) == expected);
 }
 
 #[test]
@@ -162,7 +173,8 @@ fn normal_is_antisymmetric_and_precise_in_float32() {
 fn bounds_hold_for_the_outermost_words() {
     let ends = [0, 1, 2, 255, 256, u32::MAX - 256, u32::MAX - 255, u32::MAX - 1, u32::MAX];
     let bounds = [(-2.0, 2.0), (-1.0, 3.0), (0.5, 0.75), (3.0, f64::INFINITY), (-9.0, -6.0)];
-    for (low, high) in bounds {
+    let unlikely = [(12.0, 12.5), (-f64::INFINITY, -40.0), (999.5, 1000.0), (-13.0, -12.999)];
+    for (low, high) in bounds.into_iter().chain(unlikely) {
         for (mean, std) in [(0.0, 1.0), (0.1, 0.02), (1e6, 1.0), (-3.0, 1e-3)] {
             let distribution = Distribution::TruncatedNormal { mean, std, low, high };
             for x in map::<f32>(distribution, &ends) {
@@ -258,6 +270,83 @@ fn interval_probabilities_are_correctly_rounded() {
 }
 
 #[test]
+fn tails_and_moments_are_those_of_700_digits() {
+    let mut rows = 0;
+    for line in include_str!("vectors/tail.txt").lines().filter(|l| !l.starts_with('#')) {
+        let numbers: Vec<f64> = line
+            .split_whitespace()
+            .map(|word| f64::from_bits(u64::from_str_radix(word, 16).unwrap()))
+            .collect();
+        let [low, high, share, rest, mills, excess, mean, std] = numbers[..] else {
+            panic!("{line}")
+        };
+        let expected = TailInterval { share, rest, mills, excess };
+        assert_eq!(tail_interval(low, high), expected, "[{low:e}, {high:e}]");
+        for (found, mirrored, exact) in [
+            (truncated_mean(low, high), -truncated_mean(-high, -low), mean),
+            (truncated_std(low, high), truncated_std(-high, -low), std),
+        ] {
+            assert!(
+                (found / exact - 1.0).abs() < 2e-14,
+                "[{low:e}, {high:e}]: {found:e} {exact:e}"
+            );
+            assert_eq!(found, mirrored);
+        }
+        rows += 1;
+    }
+    assert_eq!(rows, 300);
+    assert_eq!(truncated_mean(-2.0, 2.0), 0.0);
+    assert_eq!(truncated_std(-2.0, 2.0), STD_OF_TRUNCATED_AT_2);
+    assert_eq!(truncated_std(-f64::INFINITY, f64::INFINITY), 1.0);
+}
+
+/// Intervals with less than 2^-90 of the probability, and the mean at which they begin at 0 or lie around it.
+const UNLIKELY: [(f64, f64, f64); 9] = [
+    (-12.0, 12.0, 13.0),
+    (-10.9, 10.9, f64::INFINITY),
+    (-999.5, 999.5, 1000.0),
+    (-10.5, 10.5, 10.5 + 1e-14),
+    (-1e6, 1e6, f64::INFINITY),
+    (0.0, 0.0, 1e-30),
+    (0.0, -1e-30, 1e-30),
+    (0.0, -1e-30, 3e-30),
+    (-1e-20, 1e-20, 1.5e-20),
+];
+
+#[test]
+fn unlikely_intervals_are_symmetric_and_in_order() {
+    // runs of neighbours at both ends, in the middle and in between: their values may not differ, but stay in order
+    let run =
+        |center: u64| (0..2000).map(move |i| center.wrapping_add(i).wrapping_sub(1000) as u32);
+    let mut single: Vec<u32> = (0..=64_u64).flat_map(|i| run(i << 26)).collect();
+    single.sort_unstable();
+    // of float64, whose map is in order up to rounding, words further apart than that
+    let double: Vec<u64> = single.iter().map(|w| u64::from(*w) << 32 | 0x1234_5678).collect();
+    let mut compared = 0;
+    for (mean, low, high) in UNLIKELY {
+        for (mean, std) in [(mean, 1.0), (0.0, 1.0), (1.0, 1e-3)] {
+            let law = Distribution::TruncatedNormal { mean, std, low, high };
+            let mirror = Distribution::TruncatedNormal { mean: -mean, std, low: -high, high: -low };
+            // some are too narrow to have a float32 in them
+            if law.map::<f32>().is_ok() {
+                let x = map::<f32>(law, &single);
+                assert!(x.is_sorted(), "{law:?}");
+                let complement: Vec<u32> = single.iter().map(|w| !w).collect();
+                assert!(x.iter().zip(map::<f32>(mirror, &complement)).all(|(x, y)| *x == -y));
+                compared += 1;
+            }
+            let x = map::<f64>(law, &double);
+            assert!(x.is_sorted(), "{law:?}");
+            let complement: Vec<u64> = double.iter().map(|w| !w).collect();
+            assert!(x.iter().zip(map::<f64>(mirror, &complement)).all(|(x, y)| *x == -y));
+            let (first, last) = (mean + std * low, mean + std * high);
+            assert!(x.iter().all(|x| (first..=last).contains(x)), "{law:?}");
+        }
+    }
+    assert!(compared > 20);
+}
+
+#[test]
 fn bad_parameters_are_refused() {
     use Distribution::{Normal, TruncatedNormal, Uniform};
     let (nan, inf) = (f64::NAN, f64::INFINITY);
@@ -272,7 +361,8 @@ fn bad_parameters_are_refused() {
         Normal { mean: 0.0, std: inf },
         TruncatedNormal { mean: 0.0, std: 1.0, low: 2.0, high: 2.0 },
         TruncatedNormal { mean: 0.0, std: 1.0, low: nan, high: 2.0 },
-        TruncatedNormal { mean: 0.0, std: 1.0, low: 30.0, high: 40.0 },
+        TruncatedNormal { mean: 0.0, std: 1e300, low: 1e10, high: inf },
+        TruncatedNormal { mean: 1e308, std: 5e307, low: 20.0, high: inf },
     ];
     for distribution in refused {
         assert!(matches!(distribution.checked(), Err(Error::Invalid(_))), "{distribution:?}");

@@ -30,6 +30,16 @@ DISTRIBUTIONS = [
     ("truncated_normal", {"mean": 0.0, "std": 3.0, "low": -INF, "high": -6.0}),
     ("truncated_normal", {"mean": 0.0, "std": 1.0, "low": -10.0, "high": -9.5}),
 ]
+#: Less than 2^-90 of the probability: tails, their near ends at 0 in two, and narrow intervals
+UNLIKELY = [
+    ("truncated_normal", {"mean": 0.0, "std": 1.0, "low": 12.0, "high": 13.0}),
+    ("truncated_normal", {"mean": -10.9, "std": 1.0, "low": 10.9, "high": INF}),
+    ("truncated_normal", {"mean": 0.5, "std": 0.1, "low": -1000.0, "high": -999.5}),
+    ("truncated_normal", {"mean": 0.0, "std": 1e-3, "low": 1e6, "high": INF}),
+    ("truncated_normal", {"mean": -2.1e15, "std": 2e14, "low": 10.5, "high": 10.5 + 1e-14}),
+    ("truncated_normal", {"mean": 0.0, "std": 1e28, "low": 0.0, "high": 1e-30}),
+    ("truncated_normal", {"mean": 0.1, "std": 1e28, "low": -1e-30, "high": 3e-30}),
+]
 CLASSES = {
     "uniform": ic.Uniform,
     "normal": ic.Normal,
@@ -63,7 +73,18 @@ def test_values_are_those_of_the_reference(distribution, parameters, dtype):
         assert float(value) == float(expected), i
 
 
-@given(st.sampled_from(DISTRIBUTIONS), dtypes, seeds, names, st.integers(0, 2**62))
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("distribution", "parameters"), UNLIKELY)
+def test_unlikely_values_are_those_of_the_reference(distribution, parameters, dtype):
+    """The same for fewer of them, since the reference takes its time: two superblocks."""
+    stream = {"seed": 0x123456789ABCDEF0, "name": "fc1.weight"}
+    values = CLASSES[distribution](**parameters)((128,), dtype=dtype, **stream)
+    for i, value in enumerate(values):
+        expected = reference.sample(dtype, distribution, parameters, *stream.values(), i)
+        assert float(value) == float(expected), i
+
+
+@given(st.sampled_from(DISTRIBUTIONS + UNLIKELY), dtypes, seeds, names, st.integers(0, 2**62))
 def test_any_value_of_any_stream(law, dtype, seed, name, index):
     distribution, parameters = law
     init = CLASSES[distribution](**parameters)

@@ -1,4 +1,4 @@
-"""Prints the polynomial coefficients of float64 in rust/quantile.rs, with the error of each fit.
+"""Prints the polynomial coefficients of rust/quantile.rs (float64) and rust/tail.rs, with their errors.
 
 Run with ``python tools/quantile_coefficients.py`` (needs mpmath). Every polynomial is a Chebyshev fit in 60
 digits, which is within a small factor of the minimax polynomial of its degree. Not part of the build: stream
@@ -47,6 +47,17 @@ def atanh_ratio(t: mp.mpf) -> mp.mpf:
     return (2 * mp.atanh(s) / s - 2) / t if t > 0 else (2 * mp.atan(s) / s - 2) / t
 
 
+def mills_exponent(u: mp.mpf) -> mp.mpf:
+    """P of the Mills ratio ``exp(-u P(u)) / x`` with ``u = 1 / x**2``."""
+    if u < mp.mpf("1e-12"):
+        return 1 - 5 * u / 2
+    x = 1 / mp.sqrt(u)
+    rest = x
+    for n in range(400, 0, -1):
+        rest = x + n / rest  # Laplace's continued fraction of 1 / M(x)
+    return mp.log(rest / x) / u
+
+
 if __name__ == "__main__":
     m = mp.mpf
 
@@ -59,3 +70,4 @@ if __name__ == "__main__":
     # Words reach w = 43.7; only truncation far in a tail goes on, to 107.
     fit("FAR_TAIL", tail, m(4), m("6.7"), 20, m("5.25"))
     fit("EXTREME_TAIL", tail, m("6.7"), m(11), 15, m("8.75"))
+    fit("MILLS", mills_exponent, m(0), m("0.01"), 6, m(0))

@@ -72,14 +72,13 @@ from .schedules import ConstantSchedule, CosineSchedule, Schedule, StepSchedule
 from .training import Divergence, EarlyStopping, History
 
 __all__ = [
-    "AuditReport",
-    "Check",
-    "audit",
     "MLP",
     "SGD",
     "Adagrad",
     "Adam",
     "AdamW",
+    "AuditReport",
+    "Check",
     "Constant",
     "ConstantSchedule",
     "CosineSchedule",
@@ -108,6 +107,7 @@ __all__ = [
     "VarianceScaling",
     "ZerO",
     "__version__",
+    "audit",
     "constant",
     "datasets",
     "deepnet",

@@ -79,7 +79,16 @@ class Normal(Initializer):
 
 @final
 class TruncatedNormal(Initializer):
-    def __new__(cls, mean: float = 0.0, std: float = 1.0, low: float = ..., high: float = 2.0) -> Self: ...
+    def __new__(
+        cls,
+        mean: float = 0.0,
+        std: float = 1.0,
+        low: float = ...,
+        high: float = 2.0,
+        *,
+        bounds: str = "sigma",
+        std_of: str = "parent",
+    ) -> Self: ...
 
 @final
 class VarianceScaling(Initializer):

@@ -20,6 +20,7 @@ use crate::pattern::{Kind, Pattern};
 use crate::region::Region;
 use crate::sample::Sample;
 use crate::stream::Stream;
+use crate::truncation::truncated_normal;
 
 /// The core's types, whose names the classes here have too.
 mod core {
@@ -292,10 +293,18 @@ subclass! {
     Normal, (mean=0.0, std=1.0), (mean: f64, std: f64), fixed(Distribution::Normal { mean, std })?
 }
 subclass! {
-    /// Normal, cut at `mean + std * low` and `mean + std * high`; `std` is that before the cut.
-    TruncatedNormal, (mean=0.0, std=1.0, low=-2.0, high=2.0),
-    (mean: f64, std: f64, low: f64, high: f64),
-    fixed(Distribution::TruncatedNormal { mean, std, low, high })?
+    /// Normal, cut at `low` and `high`: standard deviations from the mean, or with `bounds="absolute"` values.
+    ///
+    /// `std` is that before the cut, or with `std_of="result"` that of the values. However it is given, the law is
+    /// kept, compared and shown with bounds in standard deviations and `std` before the cut.
+    TruncatedNormal, (mean=0.0, std=1.0, low=-2.0, high=2.0, *, bounds="sigma", std_of="parent"),
+    (mean: f64, std: f64, low: f64, high: f64, bounds: &str, std_of: &str),
+    {
+        let (bounds, std_of) = (bounds.parse()?, std_of.parse()?);
+        core::Initializer::Fixed(with_default_floats(|| {
+            truncated_normal(mean, std, low, high, bounds, std_of)
+        })?)
+    }
 }
 subclass! {
     /// Mean 0 and variance `scale / fan`: the root of the xavier, he and lecun schemes.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Unpack
 
-from initcore._core import Constant, Normal, TruncatedNormal, Uniform
+from initcore._core import Constant, Initializer, Normal, TruncatedNormal, Uniform
 
 from .registry import scheme
 
@@ -85,8 +85,19 @@ def normal(shape: Shape, *, mean: float = 0.0, std: float = 1.0, **options: Unpa
     return Normal(mean, std)(shape, **options)
 
 
+def _truncated_normal(
+    std: float = 1.0,
+    mean: float = 0.0,
+    low: float = -2.0,
+    high: float = 2.0,
+    bounds: str = "sigma",
+    std_of: str = "parent",
+) -> Initializer:
+    return TruncatedNormal(mean, std, low, high, bounds=bounds, std_of=std_of)
+
+
 @scheme(
-    lambda std=1.0, mean=0.0, low=-2.0, high=2.0: TruncatedNormal(mean, std, low, high),
+    _truncated_normal,
     variance="that of the normal distribution within the bounds; 0.7737 std^2 for -2 and 2",
 )
 def truncated_normal(
@@ -96,6 +107,8 @@ def truncated_normal(
     std: float = 1.0,
     low: float = -2.0,
     high: float = 2.0,
+    bounds: str = "sigma",
+    std_of: str = "parent",
     **options: Unpack[Options],
 ) -> Array:
     """Draw from the normal distribution, given that the value lies between two bounds.
@@ -107,8 +120,13 @@ def truncated_normal(
     mean, std : float
         Mean and standard deviation before the truncation; at -2 and 2 it leaves 0.8796 of `std`.
     low, high : float
-        The bounds, in standard deviations from the mean. No value lies beyond them, whatever the rounding;
-        they may be infinite, and must hold at least 2**-90 of the probability.
+        The bounds, in standard deviations from the mean. No value lies beyond them, whatever the rounding.
+        They may be infinite, far out in one tail, or close together.
+    bounds : {"sigma", "absolute"}
+        With "absolute", `low` and `high` are values, like `a` and `b` of PyTorch's ``trunc_normal_``.
+    std_of : {"parent", "result"}
+        With "result", `std` is the standard deviation of the values, after the truncation. With absolute
+        bounds it must be below ``(high - low) / sqrt(12)``, that of a uniform distribution.
     ...
     """
-    return TruncatedNormal(mean, std, low, high)(shape, **options)
+    return TruncatedNormal(mean, std, low, high, bounds=bounds, std_of=std_of)(shape, **options)

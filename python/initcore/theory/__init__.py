@@ -22,15 +22,15 @@ from initcore.activations import Activation
 
 from .maps import chi, correlation_map, correlation_slope, critical, length_map, length_slope
 from .phases import FixedPoint, correlation_fixed_point, depth_scales, fixed_point, phase
-from .suits import Suit, suits
 from .prediction import Estimate, Prediction, predict
+from .suits import Suit, suits
 
 __all__ = [
     "Activation",
     "Estimate",
     "FixedPoint",
-    "Suit",
     "Prediction",
+    "Suit",
     "chi",
     "correlation_fixed_point",
     "correlation_map",
@@ -41,6 +41,6 @@ __all__ = [
     "length_map",
     "length_slope",
     "phase",
-    "suits",
     "predict",
+    "suits",
 ]
