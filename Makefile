@@ -14,13 +14,13 @@ IN_VENV := PATH="$(CURDIR)/$(BIN):$$PATH"
 SOURCES    := pyproject.toml Cargo.toml Cargo.lock $(shell find rust -name '*.rs')
 RUST_MINOR := $(shell sed -n 's/^rust-version = "1\.\([0-9]*\).*/\1/p' Cargo.toml)
 
-.PHONY: help demo test test-isas prove check bench bench-sampling bench-dense bench-gemm battery docs wheel clean
+.PHONY: help demo test test-isas prove check bench bench-sampling bench-dense bench-orthogonal bench-gemm battery docs wheel clean
 .PHONY: has-rust has-python has-batteries
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
 help:   ## Show this list
-	@awk -F ': .*## ' '/^[a-z-]+: .*## / { printf "  make %-14s  %s\n", $$1, $$2 }' Makefile
+	@awk -F ': .*## ' '/^[a-z-]+: .*## / { printf "  make %-16s  %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/with-demo  ## Train MNIST from several initializations; the pictures are in demo/
 	$(BIN)/initcore compare --data mnist --out demo
@@ -64,6 +64,9 @@ bench-sampling: $(VENV)/with-bench  ## Measure sampling beside the peers; writes
 
 bench-dense: $(VENV)/with-bench  ## Measure the dense core beside the peers; writes docs/benchmarks-dense.md
 	$(BIN)/python benches/dense_table.py
+
+bench-orthogonal: $(VENV)/with-bench  ## Measure orthogonal matrices beside the peers; writes docs/benchmarks-orthogonal.md
+	$(BIN)/python benches/orthogonal_table.py
 
 # A program of its own, so that the package does not depend on what it was not built with.
 bench-gemm: | has-rust  ## Measure the crates that multiply matrices; writes docs/benchmarks-gemm.md

@@ -352,7 +352,7 @@ impl Distribution {
         let down = |x: f64| {
             if T::from_f64(x).to_f64() > x { T::from_f64(x).next_down() } else { T::from_f64(x) }
         };
-        let float = T::Float::from_f64;
+        let float = <T::Float as Float>::from_f64;
         let bounds =
             |first: T, last: T| Bounds { first: float(first.to_f64()), last: float(last.to_f64()) };
         Ok(match self {

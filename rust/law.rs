@@ -97,6 +97,36 @@ impl Law {
     }
 }
 
+impl Law {
+    /// Writes the values of `region` to `out`, in C order. A whole array goes there without a copy.
+    ///
+    /// # Errors
+    /// As [`Self::prepare`] and [`Values::fill`]; only `stop` leaves something written.
+    ///
+    /// # Panics
+    /// When `out` does not have as many elements as the region.
+    pub fn fill<T: Sample>(
+        &self,
+        stream: &Stream,
+        region: &Region,
+        out: &mut [T],
+        threads: usize,
+        stop: Stop<'_>,
+    ) -> Result<()> {
+        let whole = |len: u64| Ok(*region == Region::whole(&[len])?);
+        Isa::current()?;
+        match self {
+            Self::Orthogonal(orthogonal, weight) if whole(weight.len())? => {
+                orthogonal.fill(stream, weight, out, threads, stop)
+            }
+            Self::Sparse(sparse, shape) if whole(size(shape)?)? => {
+                sparse.fill(stream, *shape, out, threads, stop)
+            }
+            _ => self.prepare(stream, threads, stop)?.fill(region, 0, out, threads, stop),
+        }
+    }
+}
+
 impl<T: Sample> Values<'_, T> {
     /// Writes the values of elements `begin .. begin + out.len()` of `region` to `out`.
     ///

@@ -15,7 +15,7 @@
 //! | [`fill`] | stream + distribution + part of an array -> values |
 //! | [`truncation`] | the ways to give a truncated normal |
 //! | [`fans`], [`weight`] | which axes of a weight are inputs and outputs |
-//! | [`pattern`], [`orthogonal`], [`sparse`] | weights that are more than independent numbers |
+//! | [`pattern`], [`orthogonal`] with `haar`, [`sparse`] | weights that are more than independent numbers |
 //! | [`law`], [`initializer`] | initializer + shape -> law of the elements -> values |
 //! | [`nn`] | activations, losses, dense layers, optimizers, training |
 //!
@@ -27,6 +27,7 @@ mod error;
 pub mod fans;
 pub mod fill;
 pub mod gaussian;
+mod haar;
 pub mod indexing;
 pub mod initializer;
 pub mod law;

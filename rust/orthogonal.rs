@@ -3,9 +3,10 @@
 //! Saxe, McClelland & Ganguli, Exact solutions to the nonlinear dynamics of learning in deep linear neural networks
 //! (ICLR 2014). Drawn by Stewart's method (SIAM J. Numer. Anal. 17, 1980).
 
-use crate::distribution::Distribution;
 use crate::error::{Result, invalid};
-use crate::fill::fill;
+use crate::fans::Role;
+use crate::haar::Frames;
+use crate::law::zeros;
 use crate::parallel::Stop;
 use crate::pattern::Center;
 use crate::region::Region;
@@ -65,6 +66,9 @@ impl Orthogonal {
 
     /// All elements, in C order.
     ///
+    /// The weights of a batch are independent. One that is not stored as a matrix or its transpose, such as a
+    /// convolution of layout "torch" or packed blocks of layout "numpy", is made as a matrix first.
+    ///
     /// # Errors
     /// The gain does not fit `T`, there is not enough memory, or `stop` ended the work.
     pub fn fill<T: Sample>(
@@ -75,11 +79,48 @@ impl Orthogonal {
         threads: usize,
         stop: Stop<'_>,
     ) -> Result<()> {
-        let normal = Distribution::Normal { mean: 0.0, std: 1.0 };
-        let _ = (
-            weight,
-            fill(stream, normal, &Region::whole(&[out.len() as u64])?, out, threads, stop)?,
-        );
-        Ok(())
+        if !T::from_f64(self.gain).to_f64().is_finite() {
+            return invalid!("gain = {:e} does not fit {}", self.gain, T::NAME);
+        }
+        if weight.is_empty() {
+            return Ok(());
+        }
+        let size = weight.size();
+        // the matrix: (inputs, outputs); without a center, each position of the kernel has inputs of its own
+        let (inputs, center) = match self.center {
+            Some(center) => (size.input, center.position(weight.kernel())),
+            None => (size.input * size.kernel, 0),
+        };
+        let outputs = size.output;
+        let frames = |transposed: bool| Frames {
+            count: size.batch as usize,
+            rows: inputs.max(outputs) as usize,
+            columns: inputs.min(outputs) as usize,
+            gain: self.gain,
+            by_columns: transposed != (inputs < outputs),
+        };
+        if inputs == size.input * size.kernel {
+            let order = weight.order();
+            for (transposed, roles) in [
+                (false, [Role::Batch, Role::Kernel, Role::Input, Role::Output]),
+                (true, [Role::Batch, Role::Output, Role::Kernel, Role::Input]),
+            ] {
+                let mut roles = roles.iter();
+                if order.iter().all(|role| roles.any(|other| other == role)) {
+                    return frames(transposed).fill(stream, out, threads, stop);
+                }
+            }
+        }
+        let mut matrices = zeros::<T>(size.batch * inputs * outputs)?;
+        frames(false).fill(stream, &mut matrices, threads, stop)?;
+        let whole = Region::whole(&[weight.len()])?;
+        weight.evaluate(&whole, 0, out, threads, stop, |place| {
+            let input = match self.center {
+                Some(_) if place.kernel != center => return T::ZERO,
+                Some(_) => place.input,
+                None => place.kernel * size.input + place.input,
+            };
+            matrices[((place.batch * inputs + input) * outputs + place.output) as usize]
+        })
     }
 }

@@ -10,7 +10,7 @@ use crate::quantile::{erfinv_quantile, table_quantile};
 use crate::simd::{Simd, lanes, to_bf16};
 
 /// A type that values are computed in.
-pub trait Float: Copy + PartialOrd + std::ops::Sub<Output = Self> + Send + Sync + 'static {
+pub trait Float: faer::traits::RealField + Copy + PartialOrd + Send + Sync + 'static {
     /// The unsigned integer a value is made from.
     type Word: Copy + Default + std::ops::Not<Output = Self::Word>;
     /// Values in one superblock.
@@ -56,7 +56,7 @@ pub trait Float: Copy + PartialOrd + std::ops::Sub<Output = Self> + Send + Sync 
 /// A type that values are given as.
 pub trait Sample: Copy + Send + Sync + 'static {
     /// What they are computed in.
-    type Float: Float;
+    type Float: Float + Sample<Float = Self::Float>;
     /// The name of the type, for messages.
     const NAME: &'static str;
     /// 0.

@@ -85,6 +85,14 @@ impl Weight {
         self.len() == 0
     }
 
+    /// The roles of the axes in C order; neighbours of the same role as one, and those of length 1 left out.
+    pub fn order(&self) -> Vec<Role> {
+        let axes = self.axes.iter().rev().filter(|(len, ..)| *len != 1);
+        let mut order: Vec<Role> = axes.map(|(_, role, _)| *role).collect();
+        order.dedup();
+        order
+    }
+
     /// The place of the element of this C-order index.
     fn place(&self, mut index: u64) -> Place {
         let mut place = Place::default();

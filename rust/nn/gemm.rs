@@ -1,4 +1,4 @@
-//! Matrix products; the only file that knows which library computes them.
+//! Matrix products of the core. The library that computes them is known here and in `haar.rs` alone.
 //!
 //! The output is cut into blocks of whole rows. How many rows depends on the shape alone, a block is one
 //! sequential product over the whole reduction, and so the bits depend neither on the number of threads

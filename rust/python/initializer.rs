@@ -74,14 +74,16 @@ impl Job {
     /// Fills `out`, whose shape and dtype are checked.
     fn run<T: Sample + numpy::Element>(&self, out: &Bound<'_, PyUntypedArray>) -> PyResult<()> {
         let py = out.py();
-        let block = as_block::<T>(out)?;
+        if let Some(mut block) = as_block::<T>(out)? {
+            let out = block.as_slice_mut()?;
+            return detached(py, |stop| {
+                self.law.fill(&self.stream, &self.region, out, self.threads, stop)
+            });
+        }
         let values = detached(py, |stop| self.law.prepare(&self.stream, self.threads, stop))?;
         let fill = |begin, out: &mut [T]| {
             detached(py, |stop| values.fill(&self.region, begin, out, self.threads, stop))
         };
-        if let Some(mut block) = block {
-            return fill(0, block.as_slice_mut()?);
-        }
         // Strides, misalignment and byte order are NumPy's business.
         let flat = out.getattr("flat")?;
         // An empty fill makes all checks, for an empty array too.
