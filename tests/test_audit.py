@@ -16,7 +16,7 @@ import pytest
 from scipy import stats
 
 import initcore as ic
-from initcore.audit import AuditReport, Check, audit
+from initcore.auditing import AuditReport, Check, audit
 
 ALPHA = 1e-10
 BF16 = np.dtype(ml_dtypes.bfloat16)
@@ -383,7 +383,7 @@ def test_the_report():
 
 def test_holm():
     """Of p-values 0.001, 0.02 and 0.03, at 0.05: 0.001 < 0.05 / 3, 0.02 < 0.05 / 2, 0.03 < 0.05."""
-    from initcore.audit import _holm
+    from initcore.auditing import _holm
 
     assert _holm([0.03, None, 0.001, 0.02], 0.05) == [False, True, False, False]
     assert _holm([0.03, 0.001, 0.026], 0.05) == [True, False, True]
@@ -420,7 +420,7 @@ def test_without_scipy(monkeypatch):
     "bounds", [(-2, 2), (-1, 3), (3, 4), (2, math.inf), (-math.inf, 0), (6, 9), (-0.1, 0.9)]
 )
 def test_the_law_of_a_truncated_normal(bounds):
-    from initcore.laws import law_of
+    from initcore.auditing.laws import law_of
 
     law, expected = law_of(ic.TruncatedNormal(1.0, 2.0, *bounds)), stats.truncnorm(*bounds, 1, 2)
     x = expected.ppf(np.linspace(0.001, 0.999, 99))
@@ -434,11 +434,11 @@ def test_the_law_of_a_truncated_normal(bounds):
 
 
 def test_a_large_array_is_judged_by_a_selection(monkeypatch):
-    from initcore import audit_checks
+    from initcore.auditing import checks
 
-    monkeypatch.setattr(audit_checks, "VALUES", 1 << 12)
-    monkeypatch.setattr(audit_checks, "SORTED", 1 << 10)
-    monkeypatch.setattr(audit_checks, "UNITS", 1 << 6)
+    monkeypatch.setattr(checks, "VALUES", 1 << 12)
+    monkeypatch.setattr(checks, "SORTED", 1 << 10)
+    monkeypatch.setattr(checks, "UNITS", 1 << 6)
     w = he((256, 256))
     report = audit(w, "he_normal")
     assert report.ok

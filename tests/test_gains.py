@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import special
 
 from initcore import _core
-from initcore.activations import Activation, activation
+from initcore.activations import Activation, as_activation
 from initcore.gains import gain
 from initcore.moments import first_moment, second_moment, second_moment_and_rate, slope_moment
 from initcore.quadrature import NODES, differentiation_matrix
@@ -27,7 +27,7 @@ VECTORS = [
 
 def moments(function, q):
     """E[f], E[f^2] and E[f'^2] under N(0, q)."""
-    f, q = activation(function), np.array([q])
+    f, q = as_activation(function), np.array([q])
     return [float(moment(f, q)[0]) for moment in (first_moment, second_moment, slope_moment)]
 
 
@@ -58,7 +58,7 @@ def test_a_function_is_as_good_as_the_built_in(name):
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_rate_of_the_second_moment(name):
     """Against Gauss-Legendre's nodes in log q: exact differentiation of a polynomial of degree 21."""
-    f = activation(name)
+    f = as_activation(name)
     for center in (1e-3, 0.7, 30.0):
         log_q = 0.2 * NODES
         square, rate = second_moment_and_rate(f, center * np.exp(log_q))
@@ -115,7 +115,7 @@ def test_splits_are_found_or_given():
 
 @given(st.floats(0.1, 10), st.sampled_from(ACTIVATIONS))
 def test_gain_scales(scale, name):
-    f = activation(name)
+    f = as_activation(name)
     assert gain(lambda u: scale * f.value(u)) == pytest.approx(gain(name) / scale, rel=1e-12)
 
 

@@ -171,7 +171,7 @@ def test_functions_that_round_near_0():
         c = theory.correlation_map(naive, 0.5, q, 1.0)
         assert c == pytest.approx(theory.correlation_map("tanh", 0.5, q, 1.0), rel=1e-9)
     assert theory.fixed_point(naive, 0.9).slope == pytest.approx(0.9, rel=1e-6)
-    assert theory.suits(naive).scheme == "xavier_normal"
+    assert theory.recommend(naive).scheme == "xavier_normal"
 
 
 def test_no_signal():
@@ -338,7 +338,7 @@ def test_kinds_of_results():
     ],
 )
 def test_what_suits(name, scheme, chi):
-    suit = theory.suits(name)
+    suit = theory.recommend(name)
     assert suit.scheme == scheme
     assert suit.chi == pytest.approx(chi, rel=2e-6)
     assert isinstance(ic.get(scheme), ic.VarianceScaling)
@@ -352,7 +352,7 @@ def test_what_suits(name, scheme, chi):
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_every_activation_has_something_that_suits(name):
-    suit = theory.suits(name)
+    suit = theory.recommend(name)
     scale = ic.get(suit.scheme).get_config()["scale"]
     assert suit.activation == name
     # It keeps the mean square of the signal, or is linear in the limit that it is for.
@@ -383,7 +383,7 @@ def test_every_activation_has_something_that_suits(name):
         (lambda: theory.critical(lambda u: u * 0.0 + 1), "is flat"),
         (lambda: theory.critical("tanh", "one"), "could not convert"),
         (lambda: theory.fixed_point("tanh", 1.0, start=0.0), "start must be positive and finite, got 0.0"),
-        (lambda: theory.suits(lambda u: 0 * u), "zero wherever"),
+        (lambda: theory.recommend(lambda u: 0 * u), "zero wherever"),
     ],
 )
 def test_wrong_input(call, message):

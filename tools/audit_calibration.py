@@ -16,7 +16,7 @@ import numpy as np
 from scipy import stats
 
 import initcore as ic
-from initcore.audit import audit
+from initcore.auditing import audit
 
 PAGE = Path(__file__).parents[1] / "docs" / "audit.md"
 HEADING = "## Measured\n"

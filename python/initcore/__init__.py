@@ -16,7 +16,7 @@ from ._core import (
     VarianceScaling,
     ZerO,
 )
-from .audit import AuditReport, Check, audit
+from .auditing import AuditReport, Check, audit
 from .config import __version__, get_isa, get_num_threads, set_isa, set_num_threads, show_config
 from .dense import DenseCache, dense_backward, dense_forward
 from .gains import gain

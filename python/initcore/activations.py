@@ -108,7 +108,7 @@ def _built_in(name: str) -> Activation:
     return Activation(name)
 
 
-def activation(function: ActivationLike) -> Activation:
+def as_activation(function: ActivationLike) -> Activation:
     """Give the `Activation` that a name or a function means."""
     if isinstance(function, Activation):
         return function

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import specs
-from .activations import Activation, activation
+from .activations import Activation, as_activation
 from .moments import second_moment
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .activations import ActivationLike
 
 
-def gain(function: ActivationLike, convention: str = "exact") -> float:
+def gain(activation: ActivationLike, convention: str = "exact") -> float:
     """Give the gain of an activation function.
 
     With weights of variance ``gain**2 / fan_in`` and no bias, inputs of mean square 1 to the activation are
@@ -26,7 +26,7 @@ def gain(function: ActivationLike, convention: str = "exact") -> float:
 
     Parameters
     ----------
-    function : str, callable or Activation
+    activation : str, callable or Activation
         A built-in activation ("gelu", "leaky_relu(0.2)"), or any function of one real number; it is called
         with float64 arrays if it takes them, else with single floats.
     convention : {"exact", "torch"}
@@ -54,11 +54,13 @@ def gain(function: ActivationLike, convention: str = "exact") -> float:
     (1.592537, 1.666667)
     """
     if convention == "torch":
-        return _torch_gain(function)
+        return _torch_gain(activation)
     if convention != "exact":
         msg = f"convention must be 'exact' or 'torch', got {convention!r}"
         raise ValueError(msg)
-    return _built_in_gain(function) if isinstance(function, str) else _exact_gain(activation(function))
+    return (
+        _built_in_gain(activation) if isinstance(activation, str) else _exact_gain(as_activation(activation))
+    )
 
 
 def _exact_gain(f: Activation) -> float:
@@ -71,7 +73,7 @@ def _exact_gain(f: Activation) -> float:
 
 @lru_cache(maxsize=256)
 def _built_in_gain(name: str) -> float:
-    return _exact_gain(activation(name))
+    return _exact_gain(as_activation(name))
 
 
 def _leaky_relu(negative_slope: float = 0.01) -> float:
@@ -89,8 +91,8 @@ _TORCH_GAINS: dict[str, Callable[..., float]] = {
 }
 
 
-def _torch_gain(function: ActivationLike) -> float:
-    if not isinstance(function, str):
-        msg = f"PyTorch's table of gains has names only ({', '.join(_TORCH_GAINS)}), got {function!r}"
+def _torch_gain(activation: ActivationLike) -> float:
+    if not isinstance(activation, str):
+        msg = f"PyTorch's table of gains has names only ({', '.join(_TORCH_GAINS)}), got {activation!r}"
         raise ValueError(msg)
-    return specs.make(function, _TORCH_GAINS, "gain in PyTorch's table")
+    return specs.make(activation, _TORCH_GAINS, "gain in PyTorch's table")

@@ -35,7 +35,7 @@ def _power_moment(f: Activation, q: Floats, power: int, around: float) -> Floats
 
     def integrand(u: Floats, _: object) -> tuple[Floats, Floats]:
         value = f.value(u) - around
-        doubt = _rounding(power * (f.scale + abs(around)) * _largest(value) ** (power - 1))
+        doubt = _rounding(power * (f.scale + abs(around)) * largest(value) ** (power - 1))
         return value[None] ** power, doubt
 
     expected = integrate(integrand, _std(q, _SMALL), f.splits)[0]
@@ -47,7 +47,7 @@ def slope_moment(f: Activation, q: Floats) -> Floats:
 
     def integrand(u: Floats, _: object) -> tuple[Floats, Floats]:
         _, slope, error = f.value_and_slope(u)
-        doubt = (2 * _largest(slope) + error) * error
+        doubt = (2 * largest(slope) + error) * error
         return slope[None] ** 2, doubt[None]
 
     std = _std(q, _SMALL if f.has_slope else _step(f))
@@ -65,9 +65,9 @@ def second_moment_and_rate(f: Activation, q: Floats) -> tuple[Floats, Floats]:
 
     def integrand(u: Floats, row: npt.NDArray[np.intp]) -> tuple[Floats, Floats]:
         value, weight = f.value(u), (u / std[row, None]) ** 2 - 1
-        square, size = value**2, _largest(value)
+        square, size = value**2, largest(value)
         values = np.stack([square, (square - f.origin**2) * weight])
-        return values, _rounding(2 * f.scale * size, size * (size + 2 * f.scale) * _largest(weight))
+        return values, _rounding(2 * f.scale * size, size * (size + 2 * f.scale) * largest(weight))
 
     moment, rate = integrate(integrand, std, f.splits)
     return moment, rate / (2 * std**2)
@@ -92,7 +92,7 @@ def _one_gaussian(f: Activation, q: Floats, c: Floats) -> Floats:
         (value, slope, error), (other, slope_there, error_there) = (
             f.value_and_slope(x) for x in (u, c[row, None] * u)
         )
-        doubt = error * (_largest(slope_there) + error_there) + error_there * _largest(slope)
+        doubt = error * (largest(slope_there) + error_there) + error_there * largest(slope)
         values = np.stack([value * other, q[row, None] * slope * slope_there])
         return values, np.stack([np.zeros_like(doubt), q[row] * doubt])
 
@@ -124,13 +124,13 @@ def _two_gaussians(f: Activation, q: Floats, c: Floats) -> Floats:
             s, z = si[row, None], t / (si * root)[row, None]
             weight = (z1[row, None] * z + (ci[row, None] / s) * (1 - z * z)) / s
             values = np.stack([value, (value - center[row, None]) * weight])
-            size = _largest(value) + f.scale + _largest(u) * steepness
-            return values, _rounding(np.full(len(t), f.scale), size * _largest(weight))
+            size = largest(value) + f.scale + largest(u) * steepness
+            return values, _rounding(np.full(len(t), f.scale), size * largest(weight))
 
         value = f.value(u)
         expected = integrate(inner, si * root, f.splits, mean=mean, floor=floor).reshape(2, *u.shape)
-        size = _largest(value) + spread[row]
-        weight = (1 + _largest(u) / std[row]) / s[row] ** 2
+        size = largest(value) + spread[row]
+        weight = (1 + largest(u) / std[row]) / s[row] ** 2
         return value * expected, _rounding(2 * f.scale * size, size * (size + f.scale) * weight)
 
     # As c -> +-1, the inner expectation follows the kinks of f ever closer, within s sqrt(q): panels there.
@@ -150,10 +150,10 @@ def _std(q: Floats, smallest: float) -> Floats:
     return np.sqrt(np.where(q == 0, smallest, q))
 
 
-def _largest(values: Floats) -> Floats:
+def largest(values: Floats) -> Floats:
     """Give the largest size inside each panel: (panels, nodes) -> (panels,)."""
-    largest: Floats = np.abs(values[:, 1:-1]).max(axis=1)
-    return largest
+    found: Floats = np.abs(values[:, 1:-1]).max(axis=1)
+    return found
 
 
 def _rounding(*sizes: Floats) -> Floats:

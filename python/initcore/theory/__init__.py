@@ -23,14 +23,14 @@ from initcore.activations import Activation
 from .maps import chi, correlation_map, correlation_slope, critical, length_map, length_slope
 from .phases import FixedPoint, correlation_fixed_point, depth_scales, fixed_point, phase
 from .prediction import Estimate, Prediction, predict
-from .suits import Suit, suits
+from .recommendation import Recommendation, recommend
 
 __all__ = [
     "Activation",
     "Estimate",
     "FixedPoint",
     "Prediction",
-    "Suit",
+    "Recommendation",
     "chi",
     "correlation_fixed_point",
     "correlation_map",
@@ -42,5 +42,5 @@ __all__ = [
     "length_slope",
     "phase",
     "predict",
-    "suits",
+    "recommend",
 ]

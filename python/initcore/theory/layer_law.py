@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from initcore.moments import largest
 from initcore.quadrature import Floats, integrate
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def _log_integrals(f: Activation, log_q: Floats) -> Floats:
     def integrand(u: Floats, _: object) -> tuple[Floats, Floats]:
         value, slope, error = f.value_and_slope(u)
         v, s = value**2, slope**2
-        largest_v, largest_s = v.max(axis=1), s.max(axis=1)
+        largest_v, largest_s = largest(v), largest(s)
         doubt = (2 * np.sqrt(largest_s) + error) * error  # of s
         exact = np.zeros_like(doubt)
         doubts = np.stack([exact, exact, doubt, (2 * largest_s + doubt) * doubt, largest_v * doubt])

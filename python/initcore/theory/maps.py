@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from initcore.activations import activation
+from initcore.activations import as_activation
 from initcore.moments import pair_moment_and_rate, second_moment, second_moment_and_rate, slope_moment
 
 if TYPE_CHECKING:
@@ -22,13 +22,13 @@ Real: TypeAlias = Any
 
 
 def length_map(
-    function: ActivationLike, q: npt.ArrayLike, sigma_w2: npt.ArrayLike, sigma_b2: npt.ArrayLike = 0.0
+    activation: ActivationLike, q: npt.ArrayLike, sigma_w2: npt.ArrayLike, sigma_b2: npt.ArrayLike = 0.0
 ) -> Real:
     """Give the mean square of the next layer's inputs, ``sigma_w2 * E[f(u)^2] + sigma_b2``.
 
     Parameters
     ----------
-    function : str, callable or Activation
+    activation : str, callable or Activation
         The activation f: a built-in one by name, or any function of one real number.
     q : array_like
         Mean square of this layer's inputs u, 0 or more.
@@ -40,31 +40,31 @@ def length_map(
     float or ndarray
     """
     q, w, b = positive("q", q), positive("sigma_w2", sigma_w2), positive("sigma_b2", sigma_b2)
-    return plain(w * of_rows(second_moment, function, q) + b)
+    return plain(w * of_rows(second_moment, activation, q) + b)
 
 
-def length_slope(function: ActivationLike, q: npt.ArrayLike, sigma_w2: npt.ArrayLike) -> Real:
+def length_slope(activation: ActivationLike, q: npt.ArrayLike, sigma_w2: npt.ArrayLike) -> Real:
     """Give the slope of the length map, ``sigma_w2 * d/dq E[f(u)^2]``; parameters as in `length_map`."""
     q, w = positive("q", q), positive("sigma_w2", sigma_w2)
-    return plain(w * of_rows(lambda f, q: second_moment_and_rate(f, q)[1], function, q))
+    return plain(w * of_rows(lambda f, q: second_moment_and_rate(f, q)[1], activation, q))
 
 
-def chi(function: ActivationLike, q: npt.ArrayLike, sigma_w2: npt.ArrayLike) -> Real:
+def chi(activation: ActivationLike, q: npt.ArrayLike, sigma_w2: npt.ArrayLike) -> Real:
     """Give chi_1, ``sigma_w2 * E[f'(u)^2]``: the growth of squared gradients per layer.
 
     At a fixed point of the length map it is the slope of the correlation map at c = 1, too. Parameters are as
     in `length_map`; an activation that jumps has an infinite chi_1.
     """
     q, w = positive("q", q), positive("sigma_w2", sigma_w2)
-    return plain(w * of_rows(slope_moment, function, q))
+    return plain(w * of_rows(slope_moment, activation, q))
 
 
-def critical(function: ActivationLike, q: npt.ArrayLike = 1.0) -> tuple[Real, Real]:
+def critical(activation: ActivationLike, q: npt.ArrayLike = 1.0) -> tuple[Real, Real]:
     """Give the variances at which q is a fixed point and ``chi_1 = 1``: the edge of chaos.
 
     Parameters
     ----------
-    function : str, callable or Activation
+    activation : str, callable or Activation
         As in `length_map`.
     q : array_like
         The mean square that the layers' inputs are to keep.
@@ -84,7 +84,7 @@ def critical(function: ActivationLike, q: npt.ArrayLike = 1.0) -> tuple[Real, Re
     >>> [round(variance, 6) for variance in ic.theory.critical("gelu")]
     [2.1937, 0.067192]
     """
-    f, q = activation(function), positive("q", q)
+    f, q = as_activation(activation), positive("q", q)
     moment, slope = of_rows(second_moment, f, q), of_rows(slope_moment, f, q)
     if not (np.isfinite(slope) & (slope > 0)).all():
         what = "is flat" if (slope == 0).any() else "jumps"
@@ -104,7 +104,7 @@ def critical(function: ActivationLike, q: npt.ArrayLike = 1.0) -> tuple[Real, Re
 
 
 def correlation_map(
-    function: ActivationLike,
+    activation: ActivationLike,
     c: npt.ArrayLike,
     q: npt.ArrayLike,
     sigma_w2: npt.ArrayLike,
@@ -114,7 +114,7 @@ def correlation_map(
 
     Parameters
     ----------
-    function : str, callable or Activation
+    activation : str, callable or Activation
         As in `length_map`.
     c : array_like
         The correlation of this layer's inputs, from -1 to 1.
@@ -134,12 +134,12 @@ def correlation_map(
     True
     """
     q, w, b = positive("q", q), positive("sigma_w2", sigma_w2), positive("sigma_b2", sigma_b2)
-    f, c = activation(function), _correlation(c)
+    f, c = as_activation(activation), _correlation(c)
     return plain((w * of_rows(_pair, f, q, c)[0] + b) / _length(f, q, w, b))
 
 
 def correlation_slope(
-    function: ActivationLike,
+    activation: ActivationLike,
     c: npt.ArrayLike,
     q: npt.ArrayLike,
     sigma_w2: npt.ArrayLike,
@@ -150,7 +150,7 @@ def correlation_slope(
     At c = 1 it is ``chi_1 * q / length_map(q)``, chi_1 itself at a fixed point.
     """
     q, w, b = positive("q", q), positive("sigma_w2", sigma_w2), positive("sigma_b2", sigma_b2)
-    f, c = activation(function), _correlation(c)
+    f, c = as_activation(activation), _correlation(c)
     return plain(w * of_rows(_pair, f, q, c)[1] / _length(f, q, w, b))
 
 
@@ -172,10 +172,10 @@ def _correlation(c: npt.ArrayLike) -> Floats:
     return array
 
 
-def of_rows(moment: Callable[..., Floats], function: ActivationLike, *arguments: Floats) -> Floats:
+def of_rows(moment: Callable[..., Floats], activation: ActivationLike, *arguments: Floats) -> Floats:
     """Evaluate moments, which take arrays of one axis, for arrays of any shape."""
     arrays = np.broadcast_arrays(*arguments)
-    moments = moment(activation(function), *(a.ravel() for a in arrays))
+    moments = moment(as_activation(activation), *(a.ravel() for a in arrays))
     return moments.reshape(moments.shape[:-1] + arrays[0].shape)
 
 

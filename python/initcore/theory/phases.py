@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from initcore.activations import activation
+from initcore.activations import as_activation
 from initcore.moments import pair_moment_and_rate, second_moment, second_moment_and_rate, slope_moment
 from initcore.quadrature import EPS
 
@@ -50,13 +50,13 @@ class FixedPoint:
 
 
 def fixed_point(
-    function: ActivationLike, sigma_w2: npt.ArrayLike, sigma_b2: npt.ArrayLike = 0.0, *, start: float = 1.0
+    activation: ActivationLike, sigma_w2: npt.ArrayLike, sigma_b2: npt.ArrayLike = 0.0, *, start: float = 1.0
 ) -> FixedPoint:
     """Give the fixed point of the length map that a signal comes to.
 
     Parameters
     ----------
-    function : str, callable or Activation
+    activation : str, callable or Activation
         As in `length_map`.
     sigma_w2, sigma_b2 : array_like
         Variance of the weights, times fan_in, and of the biases.
@@ -74,7 +74,7 @@ def fixed_point(
     >>> round(point.q, 12), point.stable, point.kind
     (0.5, True, 'finite')
     """
-    _, point = _settle(activation(function), sigma_w2, sigma_b2, start)
+    _, point = _settle(as_activation(activation), sigma_w2, sigma_b2, start)
     return FixedPoint(*(plain(x) for x in (point.q, point.slope, point.chi, point.stable, point.kind)))
 
 
@@ -156,7 +156,7 @@ def _close_in(f: Activation, w: Floats, b: Floats, q: Floats, ahead: Floats) -> 
 
 
 def phase(
-    function: ActivationLike,
+    activation: ActivationLike,
     sigma_w2: npt.ArrayLike,
     sigma_b2: npt.ArrayLike = 0.0,
     *,
@@ -167,7 +167,7 @@ def phase(
 
     Parameters
     ----------
-    function, sigma_w2, sigma_b2, start
+    activation, sigma_w2, sigma_b2, start
         As in `fixed_point`.
     tol : float
         How far from 1 a critical chi_1 may be.
@@ -178,13 +178,13 @@ def phase(
         "ordered" where ``chi_1 < 1`` at the fixed point: any two signals become alike and gradients vanish;
         "chaotic" where ``chi_1 > 1``: similar signals part and gradients explode; "critical" in between.
     """
-    chi = _settle(activation(function), sigma_w2, sigma_b2, start)[1].chi
+    chi = _settle(as_activation(activation), sigma_w2, sigma_b2, start)[1].chi
     names = np.select([chi < 1 - tol, chi > 1 + tol], ["ordered", "chaotic"], "critical")
     return plain(names)
 
 
 def depth_scales(
-    function: ActivationLike, sigma_w2: npt.ArrayLike, sigma_b2: npt.ArrayLike = 0.0, *, start: float = 1.0
+    activation: ActivationLike, sigma_w2: npt.ArrayLike, sigma_b2: npt.ArrayLike = 0.0, *, start: float = 1.0
 ) -> tuple[Real, Real]:
     """Give the depths over which signals forget their length, and their correlation (Schoenholz et al. 2017).
 
@@ -193,7 +193,7 @@ def depth_scales(
 
     Parameters
     ----------
-    function, sigma_w2, sigma_b2, start
+    activation, sigma_w2, sigma_b2, start
         As in `fixed_point`.
 
     Returns
@@ -204,7 +204,7 @@ def depth_scales(
         correlation map at its stable fixed point. Infinite at criticality; not a number where signals have no
         finite length to settle at, nor xi_q where that length is unstable.
     """
-    f = activation(function)
+    f = as_activation(activation)
     variances, point = _settle(f, sigma_w2, sigma_b2, start)
     _, slope = _meet(f, *variances, point)
     stays = np.abs(point.slope) <= 1 + _CRITICAL
@@ -220,13 +220,13 @@ def _depth(slope: Floats) -> Floats:
 
 
 def correlation_fixed_point(
-    function: ActivationLike, sigma_w2: npt.ArrayLike, sigma_b2: npt.ArrayLike = 0.0, *, start: float = 1.0
+    activation: ActivationLike, sigma_w2: npt.ArrayLike, sigma_b2: npt.ArrayLike = 0.0, *, start: float = 1.0
 ) -> tuple[Real, Real]:
     """Give the correlation that any two signals come to in a deep network, and the map's slope there.
 
     Parameters
     ----------
-    function, sigma_w2, sigma_b2, start
+    activation, sigma_w2, sigma_b2, start
         As in `fixed_point`.
 
     Returns
@@ -235,7 +235,7 @@ def correlation_fixed_point(
         Correlation 1 and chi_1 in the ordered phase and at criticality; less than 1 in the chaotic phase,
         with the slope of the correlation map. Not a number where signals have no finite length to settle at.
     """
-    f = activation(function)
+    f = as_activation(activation)
     variances, point = _settle(f, sigma_w2, sigma_b2, start)
     c, slope = _meet(f, *variances, point)
     return plain(c), plain(slope)

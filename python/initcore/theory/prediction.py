@@ -27,8 +27,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from initcore._core import DeltaOrthogonal, Identity, Initializer, Orthogonal, ZerO
-from initcore.activations import Activation
-from initcore.activations import activation as as_activation
+from initcore.activations import Activation, as_activation
 from initcore.arrays import integer, matrix
 from initcore.initializers import get
 from initcore.nn import MLP

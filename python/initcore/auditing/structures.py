@@ -1,6 +1,6 @@
 """What `audit` checks of each kind of initializer, and between parameters.
 
-`findings` says which checks an array gets: independent elements those of `audit_checks`; what is a function
+`findings` says which checks an array gets: independent elements those of `checks`; what is a function
 of the position, equality; orthogonal and sparse matrices their structure, and the law of what is left to
 chance. Needs SciPy.
 """
@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from . import _core
-from ._core import (
+from initcore import _core
+from initcore._core import (
     DeltaOrthogonal,
     Embedding,
     Initializer,
@@ -26,7 +26,8 @@ from ._core import (
     Sparse,
     VarianceScaling,
 )
-from .audit_checks import (
+
+from .checks import (
     CONFIDENCE,
     ELEMENTS,
     UNIT_CHECKS,

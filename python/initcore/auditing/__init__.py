@@ -1,6 +1,6 @@
 """Does this array look like a draw of that initializer? Statistics of arrays from anywhere, with a verdict.
 
-`audit` runs the checks that `audit_structures` and `audit_checks` hold, over one array or a whole model, and
+`audit` runs the checks that `structures` and `checks` hold, over one array or a whole model, and
 judges their p-values together (Holm, A simple sequentially rejective multiple test procedure, Scand. J.
 Statist. 6, 1979): a correct draw is rejected with a probability of `alpha` at most, however many checks there
 are. SciPy is imported when something is audited.
@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from ._core import Initializer, Layout
-from .initializers import get
+from initcore._core import Initializer, Layout
+from initcore.initializers import get
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
 
-    from .initializers import Array
+    from initcore.initializers import Array
 
 Scheme: TypeAlias = str | Initializer
 _DTYPES = ("float16", "bfloat16", "float32", "float64")
@@ -198,7 +198,7 @@ def audit(
     (True, False)
     """
     require()
-    from .audit_structures import findings, leading, shared_words
+    from .structures import findings, leading, shared_words
 
     if not 0 < alpha < 1:
         raise ValueError(f"alpha must be between 0 and 1, got {alpha!r}")

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from ._core import Initializer, TruncatedNormal, Uniform
+from initcore._core import Initializer, TruncatedNormal, Uniform
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from initcore.activations import activation
+from initcore.activations import as_activation
 from initcore.gains import gain
 from initcore.initializers import get
 from initcore.moments import first_moment, slope_moment
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Suit:
+class Recommendation:
     """What suits an activation function.
 
     Attributes
@@ -46,17 +46,17 @@ class Suit:
     reason: str
 
 
-def suits(function: ActivationLike) -> Suit:
+def recommend(activation: ActivationLike) -> Recommendation:
     """Tell which initialization suits an activation function, and why.
 
     Parameters
     ----------
-    function : str, callable or Activation
+    activation : str, callable or Activation
         The name of a built-in activation, or any function of one real number.
 
     Returns
     -------
-    Suit
+    Recommendation
 
     Raises
     ------
@@ -65,17 +65,17 @@ def suits(function: ActivationLike) -> Suit:
 
     Examples
     --------
-    >>> ic.theory.suits("leaky_relu(0.2)").scheme
+    >>> ic.theory.recommend("leaky_relu(0.2)").scheme
     'he_normal(negative_slope=0.2)'
     """
-    f = activation(function)
-    exact = gain(function if isinstance(function, str) else f)
+    f = as_activation(activation)
+    exact = gain(activation if isinstance(activation, str) else f)
     try:
         edge = critical(f)
     except ValueError:
         edge = None
     q, scheme, reason = _choose(f, exact)
-    return Suit(f.name, exact, scheme, chi(f, q, get(scheme).get_config()["scale"]), edge, reason)
+    return Recommendation(f.name, exact, scheme, chi(f, q, get(scheme).get_config()["scale"]), edge, reason)
 
 
 def _choose(f: Activation, exact: float) -> tuple[float, str, str]:
