@@ -38,13 +38,6 @@ def measure(net, x, noise):
     return found
 
 
-def rotations(rng, shape):
-    """A random matrix with orthonormal rows or columns, whichever are fewer."""
-    q, r = np.linalg.qr(rng.normal(size=(max(shape), min(shape))))
-    q = q * np.sign(np.diag(r))
-    return q.T if shape[0] < shape[1] else q
-
-
 def measure_many(sizes, activation, init, bias_std, networks):
     """``{quantity: (networks, layers)}``, for one input of mean square 1."""
     rng = np.random.default_rng(0)
@@ -56,8 +49,6 @@ def measure_many(sizes, activation, init, bias_std, networks):
         shapes = {name: value.shape for name, value in net.parameters().items()}
         if bias_std:
             net.set_parameters({k: rng.normal(0, bias_std, s) for k, s in shapes.items() if "bias" in k})
-        if init == "orthogonal":
-            net.set_parameters({k: rotations(rng, s) for k, s in shapes.items() if "weight" in k})
         found.append(measure(net, x, rng.normal(size=(1, sizes[-1]))))
     return {name: np.array([f[name] for f in found]) for name in found[0]}
 
@@ -193,10 +184,10 @@ def test_gradients_come_back_through_the_weights_that_made_the_signal():
     rng = np.random.default_rng(0)
     n, depth, networks = 16, 20, 400
     found = []
-    for _ in range(networks):
+    for seed in range(networks):
         x = rng.normal(size=n)
         signal = x / np.sqrt(np.mean(x**2))
-        weights = [rotations(rng, (n, n)) for _ in range(depth)]
+        weights = [ic.orthogonal((n, n), seed=seed, name=f"{i}", dtype="float64") for i in range(depth)]
         slopes = []
         for w in weights[:-1]:
             signal = np.tanh(signal @ w)

@@ -103,16 +103,14 @@ class Activation:
 ActivationLike: TypeAlias = str | Callable[..., Any] | Activation
 
 
-@lru_cache(maxsize=64)
-def _built_in(name: str) -> Activation:
-    return Activation(name)
-
-
 def as_activation(function: ActivationLike) -> Activation:
     """Give the `Activation` that a name or a function means."""
     if isinstance(function, Activation):
         return function
     return _built_in(function) if isinstance(function, str) else Activation(function)
+
+
+_built_in = lru_cache(maxsize=64)(Activation)
 
 
 def _elementwise(function: Callable[..., Any], name: str) -> Callable[[Floats], Floats]:

@@ -71,9 +71,11 @@ def _exact_gain(f: Activation) -> float:
     return 1 / math.sqrt(moment)
 
 
-@lru_cache(maxsize=256)
-def _built_in_gain(name: str) -> float:
+def _gain_of_name(name: str) -> float:
     return _exact_gain(as_activation(name))
+
+
+_built_in_gain = lru_cache(maxsize=256)(_gain_of_name)
 
 
 def _leaky_relu(negative_slope: float = 0.01) -> float:

@@ -418,14 +418,16 @@ def _parameter(leaf: Leaf, spec: Spec, dtype: npt.DTypeLike | None, layout: str 
     return p
 
 
-@cache
-def _names() -> dict[Initializer, str]:
+def _schemes_without_arguments() -> dict[Initializer, str]:
     """Give the names of the initializers that `get` knows without arguments."""
     names: dict[Initializer, str] = {}
     for entry in SCHEMES.values():
         with suppress(TypeError, ValueError):  # it needs arguments
             names.setdefault(entry.make(), entry.name)
     return names
+
+
+_names = cache(_schemes_without_arguments)
 
 
 def _label(init: Initializer) -> str:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from .laws import Float64s
 
-    AnyArray: TypeAlias = npt.NDArray[Any]
+AnyArray: TypeAlias = npt.NDArray[Any]
 
 Finding: TypeAlias = tuple[float | None, str]
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -20,11 +21,8 @@ from scipy import special
 
 from initcore._core import Initializer, TruncatedNormal, Uniform
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 Float64s: TypeAlias = npt.NDArray[np.float64]
-Map: TypeAlias = "Callable[[Float64s], Float64s]"
+Map: TypeAlias = Callable[[Float64s], Float64s]
 Cells: TypeAlias = tuple[Float64s, Float64s, Float64s, Float64s]
 
 #: Float32 numbers are made from words of 23 bits or more, whoever makes them: what is finer than this
@@ -79,8 +77,7 @@ class Law:
         return signed
 
 
-@functools.cache
-def law_of(init: Initializer) -> Law:
+def _law_of(init: Initializer) -> Law:
     """Give the law of Normal, Uniform or TruncatedNormal."""
     config = init.get_config()
     if isinstance(init, Uniform):
@@ -88,6 +85,9 @@ def law_of(init: Initializer) -> Law:
     if isinstance(init, TruncatedNormal):
         return _truncated_normal(**config)
     return _normal(**config)
+
+
+law_of = functools.cache(_law_of)
 
 
 def _normal(mean: float, std: float) -> Law:

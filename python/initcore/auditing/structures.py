@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 
     from .laws import Float64s
 
-    AnyArray: TypeAlias = npt.NDArray[Any]
-    Named: TypeAlias = tuple[str, Finding]
+AnyArray: TypeAlias = npt.NDArray[Any]
+Named: TypeAlias = tuple[str, Finding]
 
 #: Entries of an orthogonal matrix that are looked at; its distribution function is a slow one.
 ENTRIES = 1 << 18
