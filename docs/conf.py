@@ -1,7 +1,7 @@
 """Sphinx settings: ``make docs`` writes docs/_build/html; every warning is an error."""
 
 import initcore
-from initcore.initializers import SCHEMES
+from initcore.initializers import listing
 
 project = "initcore"
 author = "The initcore developers"
@@ -25,9 +25,9 @@ suppress_warnings = ["myst.xref_missing"]
 def _table_of_schemes() -> str:
     """List the registry, for docs/initializers.md."""
     rows = ["| name | variance of the values | source |", "|---|---|---|"]
-    for entry in dict.fromkeys(SCHEMES.values()):
-        names = [f"[{name}](#initcore.{name})" for name, other in SCHEMES.items() if other is entry]
-        rows.append(f"| {', '.join(names)} | {entry.variance} | {entry.source} |")
+    for names, variance, source in listing():
+        links = ", ".join(f"[{name}](#initcore.{name})" for name in names)
+        rows.append(f"| {links} | {variance} | {source} |")
     return "\n".join(rows)
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
 from . import _core, datasets, plot, specs
 from .compare import INITS, LAYERS, Result, runs
 from .config import __version__
-from .initializers import SCHEMES, get
+from .initializers import get, listing
 from .optimizers import OPTIMIZERS, SGD, Optimizer
 
 if TYPE_CHECKING:
@@ -214,12 +214,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _schemes(_: argparse.Namespace) -> int:
-    for entry in dict.fromkeys(SCHEMES.values()):
-        names = [name for name, other in SCHEMES.items() if other is entry]
-        print(", ".join(names))
-        print(f"    variance {entry.variance}")
-        if entry.source:
-            print(textwrap.indent(textwrap.fill(entry.source, 100), "    "))
+    for names, variance, source in listing():
+        print(textwrap.fill(", ".join(names), 100))
+        print(f"    variance {variance}")
+        if source:
+            print(textwrap.indent(textwrap.fill(source, 100), "    "))
     return 0
 
 

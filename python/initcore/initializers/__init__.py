@@ -25,7 +25,7 @@ from .fan_scaled import (
 )
 from .options import Array, Index, Options, Shape
 from .recipes import embedding, siren, torch_linear, torch_linear_bias
-from .registry import SCHEMES, Scheme, get, is_scheme
+from .registry import SCHEMES, Scheme, get, is_scheme, listing
 from .scaling import deepnet, deepnet_alpha, fixup, gpt2_residual, mup, mup_lr, t_fixup
 from .structured import delta_orthogonal, dirac, eye, identity, orthogonal, sparse, zero_init
 
@@ -60,6 +60,7 @@ __all__ = [
     "lecun_normal",
     "lecun_truncated_normal",
     "lecun_uniform",
+    "listing",
     "mup",
     "mup_lr",
     "normal",

@@ -71,7 +71,7 @@ class FanScaledForRelu(Protocol):
 
 
 _ROOTS = {name: VarianceScaling(*law) for name, law in _core.schemes()}
-_FANS = {"fan_in": "fan_in", "fan_avg": "((fan_in + fan_out) / 2)"}
+_FORMULAS = {"xavier": "2 / (fan_in + fan_out)", "he": "2 / fan_in", "lecun": "1 / fan_in"}
 _FAMILIES = {
     "normal": "normal, not truncated",
     "truncated_normal": "normal, cut at two standard deviations; the variance is that after the cut",
@@ -90,16 +90,15 @@ ALIASES = {"xavier": "glorot", "he": "kaiming"}
 
 def _enter(name: str, make: Callable[..., Initializer], sample: Callable[..., Array]) -> None:
     """Give a generated function its name and documentation, and enter it in the registry."""
-    config = _ROOTS[name].get_config()
-    variance = f"{config['scale']:g} / {_FANS[config['mode']]}"
+    root, _, family = name.partition("_")
+    variance = _FORMULAS[root]
     sample.__name__ = sample.__qualname__ = name
     sample.__doc__ = (
         f"Draw weights with mean 0 and variance {variance}.\n\n"
-        f"The distribution is {_FAMILIES[config['distribution']]}.\n\n"
+        f"The distribution is {_FAMILIES[family]}.\n\n"
         "Parameters\n----------\nshape : int or tuple of int\n    Shape of the array, of two axes at least.\n"
         f"gain : float\n    Multiplies the standard deviation.\n{sample.__doc__ or ''}..."
     )
-    root, _, family = name.partition("_")
     aliases = (f"{ALIASES[root]}_{family}",) if root in ALIASES else ()
     variance = f"gain^2 {variance}" + (" / (1 + negative_slope^2)" if root == "he" else "")
     scheme(make, variance=variance, source=_SOURCES[root], aliases=aliases)(sample)

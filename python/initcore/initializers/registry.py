@@ -58,6 +58,16 @@ def scheme(
     return enter
 
 
+def listing() -> list[tuple[list[str], str, str]]:
+    """Give names, variance and source of all schemes; those with the same two of these together."""
+    grouped: dict[tuple[str, str], list[str]] = {}
+    for name, entry in SCHEMES.items():
+        # constants have nothing but their variance in common
+        kind = (entry.variance, entry.source or entry.name)
+        grouped.setdefault(kind, []).append(name)
+    return [(names, variance, SCHEMES[names[0]].source) for (variance, _), names in grouped.items()]
+
+
 def is_scheme(function: Callable[..., Any]) -> bool:
     """Tell whether this is one of the functions that draw from a scheme, such as `he_normal`."""
     return function in _functions
