@@ -22,6 +22,18 @@ pub enum Role {
     Batch,
 }
 
+impl Role {
+    /// The name in Python.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Input => "input",
+            Self::Output => "output",
+            Self::Kernel => "kernel",
+            Self::Batch => "batch",
+        }
+    }
+}
+
 /// Which axis has which role.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 pub enum Axes {

@@ -345,6 +345,43 @@ def test_delta_orthogonal():
         assert "orthonormal" in failed(wrong, init)
 
 
+@pytest.mark.parametrize(
+    ("shape", "layout"),
+    [
+        ((96, 32), ic.Layout("torch", blocks=3)),
+        ((32, 96), ic.Layout(blocks=3)),
+        ((64, 16, 3, 3), ic.Layout("torch", groups=2)),
+        ((40, 20, 20), ic.Layout(in_axis=1, out_axis=2, batch_axis=0)),
+        ((24, 4, 6), ic.Layout(in_axis=0, out_axis=(1, 2))),
+        ((3, 3, 8, 20), "numpy"),
+        ((20, 8, 3, 3), "torch"),
+    ],
+    ids=str,
+)
+def test_each_matrix_of_a_weight_is_orthogonal(shape, layout):
+    w = ic.orthogonal(shape, seed=1, gain=1.5, layout=layout)
+    assert audit(w, ic.Orthogonal(1.5), layout=layout).ok
+    lengths, roles = zip(
+        *ic.Layout(layout).dimensions(shape) if isinstance(layout, str) else layout.dimensions(shape),
+        strict=False,
+    )
+    wrong = w.reshape(lengths).copy()
+    first = tuple(0 if role == "batch" else slice(None) for role in roles)
+    wrong[first] = wrong[first] + 0.1
+    assert any(
+        "orthonormal" in name for name in failed(wrong.reshape(shape), ic.Orthogonal(1.5), layout=layout)
+    )
+
+
+def test_units_of_packed_weights_are_theirs():
+    """A unit of the query may well be one of the key's, as other weights may: that is what a copy is."""
+    layout = ic.Layout("torch", blocks=3)
+    w = ic.xavier_normal((96, 32), seed=0, layout=layout)
+    assert audit(w, "xavier_normal", layout=layout).ok
+    w[40] = w[3]
+    assert "output duplicates" in failed(w, "xavier_normal", layout=layout)
+
+
 def test_what_cannot_be_judged_is_not():
     for shape in [(0, 4), (1, 1), (2,), ()]:
         report = audit(ic.normal(shape, seed=0), ic.Normal())
@@ -402,7 +439,6 @@ def test_holm():
         (ValueError, "parameter 'b': .*at least 2 dimensions", ({"b": np.ones(3)}, "he_normal"), {}),
         (ValueError, r"missing \['a'\], unknown \['b'\]", ({"a": np.ones(3)}, {"b": "zeros"}), {}),
         (ValueError, "unknown layout", (np.ones((3, 3)), "he_normal"), {"layout": "rows"}),
-        (ValueError, "one matrix", (np.eye(4), ic.Orthogonal()), {"layout": ic.Layout(blocks=2)}),
     ],
 )
 def test_what_is_refused(error, message, arguments, options):

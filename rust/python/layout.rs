@@ -86,6 +86,13 @@ impl Layout {
         Ok(self.layout.fans(&shape.0)?)
     }
 
+    /// The length and role ("batch", "kernel", "input" or "output") of each axis of a weight of this shape, after axes
+    /// with groups or blocks were split: a shape that the weight can be given by `reshape`.
+    fn dimensions(&self, shape: Shape) -> PyResult<Vec<(u64, &'static str)>> {
+        let dimensions = self.layout.dimensions(&shape.0)?;
+        Ok(dimensions.into_iter().map(|dim| (dim.len, dim.role.name())).collect())
+    }
+
     /// What makes an equal one, by name.
     fn get_config<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let config = PyDict::new(py);

@@ -53,23 +53,29 @@ ENTRIES = 1 << 18
 LEADING = 1 << 12
 #: Pairs of parameters that are less probable than this are called shared.
 SHARED = 1e-6
-#: Output and input axes of the layouts that have a name.
-AXES: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
-    "numpy": ((-1,), (-2,)),
-    "torch": ((0,), (1,)),
-    "embedding": ((0,), (1,)),
-    "depthwise": ((-2, -1), ()),
-}
+#: Matrices of a batch of orthogonal ones that are looked at.
+MATRICES = 16
 
 
-def unit_axes(layout: str | Layout) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Give the axes that number the outputs, and those that number the inputs."""
-    config = _as_layout(layout).get_config()
-    if "axes" in config:
-        outputs, inputs = AXES[config["axes"]]
-    else:
-        outputs, inputs = config["out_axis"] + config["batch_axis"], config["in_axis"]
-    return (inputs, outputs) if config.get("transposed") else (outputs, inputs)
+def units(array: AnyArray, layout: str | Layout) -> tuple[AnyArray, dict[str, tuple[int, ...]]]:
+    """Give the array with an axis for each role, and the axes that number the outputs, and the inputs.
+
+    Weights that have nothing to do with each other (groups, packed blocks, experts) have units of their own.
+    The rows of an embedding are the outputs of nothing: they are its units.
+    """
+    try:
+        lengths, roles = zip(*_as_layout(layout).dimensions(array.shape), strict=True)
+    except ValueError:  # no inputs and outputs: a bias
+        return array, {}
+    sides = {"output": {"batch", "output"}, "input": {"batch", "input"}}
+    if not {"input", "kernel"} & set(roles):
+        sides = {"output": {"batch"}, "input": {"output"}}
+    numbered = {
+        side: tuple(axis for axis, role in enumerate(roles) if role in numbers)
+        for side, numbers in sides.items()
+    }
+    inside = {side: axes for side, axes in numbered.items() if 0 < len(axes) < len(roles)}
+    return array.reshape(lengths), inside
 
 
 def _as_layout(layout: str | Layout) -> Layout:
@@ -115,30 +121,33 @@ def _equal(array: AnyArray, expected: AnyArray) -> Finding:
 def _independent(
     array: AnyArray, fixed: Initializer, init: Initializer, layout: str | Layout
 ) -> Iterator[Named]:
+    shape = array.shape
+    array, sides = units(array, layout)
     sample = Sample(array, law_of(fixed))
-    yield from _elements(sample, init, layout)
-    if array.ndim < 2 or any(sample.not_finite):
+    yield from _elements(sample, init, shape, layout)
+    if any(sample.not_finite):
         return
-    for what, axes in zip(("output", "input"), unit_axes(layout), strict=True):
-        if axes:
-            units = Units(sample, axes)
-            yield from ((f"{what} {name}", check(units)) for name, check in UNIT_CHECKS.items())
+    for side, axes in sides.items():
+        of_side = Units(sample, axes)
+        yield from ((f"{side} {name}", check(of_side)) for name, check in UNIT_CHECKS.items())
 
 
-def _elements(sample: Sample, init: Initializer, layout: str | Layout) -> Iterator[Named]:
+def _elements(
+    sample: Sample, init: Initializer, shape: tuple[int, ...], layout: str | Layout
+) -> Iterator[Named]:
     for name, check in ELEMENTS.items():
         if sample.selected.size == 0 and name != "finite":
             return
         p, evidence = check(sample)
         if name == "variance" and p is not None and p < 1 - CONFIDENCE:
-            evidence += _likely(sample, init, layout)
+            evidence += _likely(sample, init, shape, layout)
         yield name, (p, evidence)
 
 
-def _likely(sample: Sample, init: Initializer, layout: str | Layout) -> str:
+def _likely(sample: Sample, init: Initializer, shape: tuple[int, ...], layout: str | Layout) -> str:
     """Name the schemes and mistakes whose variance is the one that was found."""
     _, low, high, _ = variance_ratio(sample)
-    expected, shape = sample.law.std**2, sample.array.shape
+    expected = sample.law.std**2
     family = init.get_config().get("distribution", "normal")
     explained: dict[str, float] = {
         "a standard deviation given as a variance": math.sqrt(expected),
@@ -199,34 +208,40 @@ def _sparse(array: AnyArray, sparsity: float, std: float) -> Iterator[Named]:
         squares = float(((zero.sum(axis=1) - columns * share) ** 2).sum()) / variance * (rows - 1) / rows
         p = two_sided(float(special.chdtr(rows - 1, squares)), float(special.chdtrc(rows - 1, squares)))
         yield "zeros of rows", (p, f"dispersion {squares / (rows - 1):.4g} times that of chance")
-    yield from _elements(Sample(array[~zero], law), Normal(0.0, std), "numpy")
+    yield from _elements(Sample(array[~zero], law), Normal(0.0, std), array.shape, "numpy")
 
 
 # --- orthogonal ---------------------------------------------------------------------------------------------
 
 
 def _orthogonal(array: AnyArray, config: Mapping[str, Any], layout: Layout) -> Iterator[Named]:
-    parts = layout.get_config()
-    if (
-        parts.get("axes") not in {"numpy", "torch", None}
-        or parts.keys() & {"groups", "blocks"}
-        or parts.get("batch_axis")
-    ):
-        msg = f"audit of an orthogonal weight knows one matrix, and {layout} has several"
-        raise ValueError(msg)
-    outputs, inputs = (tuple(axis % array.ndim for axis in axes) for axes in unit_axes(layout))
+    lengths, roles = zip(*layout.dimensions(array.shape), strict=True)
+    order = [
+        axis for of in ("batch", "kernel", "input", "output") for axis, role in enumerate(roles) if role == of
+    ]
+    batch, kernel, inputs, outputs = (
+        tuple(lengths[axis] for axis in order if roles[axis] == of)
+        for of in ("batch", "kernel", "input", "output")
+    )
+    matrices = array.reshape(lengths).transpose(order).reshape(-1, *kernel, *inputs, *outputs)
     if "center" in config:
-        kernel = [axis for axis in range(array.ndim) if axis not in outputs + inputs]
-        half = {axis: (array.shape[axis] - (config["center"] == "lower")) // 2 for axis in kernel}
-        center = tuple(slice(half[i], half[i] + 1) if i in half else slice(None) for i in range(array.ndim))
-        surround = array.copy()
+        half = [(k - (config["center"] == "lower")) // 2 for k in kernel]
+        center = (slice(None), *(slice(at, at + 1) for at in half))
+        surround = matrices.copy()
         surround[center] = 0
-        yield "zeros around the center", _equal(surround, np.zeros_like(array))
-        array = array[center]
-    moved = np.moveaxis(array, outputs, range(len(outputs)))
-    matrix = moved.reshape(math.prod(moved.shape[: len(outputs)]), -1)
+        yield "zeros around the center", _equal(surround, np.zeros_like(surround))
+        matrices = matrices[center]
+    matrices = matrices.reshape(math.prod(batch), -1, math.prod(outputs))
+    for number in range(0, len(matrices), -(-len(matrices) // MATRICES)):
+        prefix = f"matrix {number}: " if len(matrices) > 1 else ""
+        for name, finding in _frame(matrices[number], config["gain"]):
+            yield prefix + name, finding
+
+
+def _frame(matrix: AnyArray, gain: float) -> Iterator[Named]:
+    """Check one matrix with orthonormal rows or columns, times the gain."""
     matrix = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
-    sample = Sample(matrix, coordinate(matrix.shape[1], abs(config["gain"])))
+    sample = Sample(matrix, coordinate(matrix.shape[1], abs(gain)))
     yield "finite", ELEMENTS["finite"](sample)
     if any(sample.not_finite):
         return
