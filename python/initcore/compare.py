@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .initializers import Array, get
+from .initializers import Array, InitLike, get
 from .nn import MLP
 from .optimizers import SGD, Optimizer
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from ._core import Initializer
     from .datasets import Dataset, Labels
     from .training import History
 
@@ -126,7 +125,7 @@ class Result:
 
 def compare(
     data: Dataset,
-    inits: Sequence[str | Initializer] = INITS,
+    inits: Sequence[InitLike] = INITS,
     *,
     layers: Sequence[int] = LAYERS,
     activation: str = "relu",
@@ -188,7 +187,7 @@ def compare(
 
 def runs(
     data: Dataset,
-    inits: Sequence[str | Initializer] = INITS,
+    inits: Sequence[InitLike] = INITS,
     *,
     layers: Sequence[int] = LAYERS,
     activation: str = "relu",

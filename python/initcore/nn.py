@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from . import _core, storage
 from .arrays import expect, float_array, integer, matrix, one_or_several, per_layer
-from .initializers import Array, get
+from .initializers import Array, InitLike, get
 from .optimizers import Optimizer
 from .schedules import ConstantSchedule, Schedule
 from .training import Callback, Divergence, EarlyStopping, History, Watch
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Mapping, Sequence
 
-    from ._core import Initializer
     from .training import Samples
 
 
@@ -67,7 +66,7 @@ class MLP:
         *,
         activation: str | Sequence[str] = "relu",
         output_activation: str = "linear",
-        init: str | Initializer = "he_normal",
+        init: InitLike = "he_normal",
         bias: bool | Sequence[bool] = True,
         seed: int | np.random.SeedSequence | None = None,
         dtype: npt.DTypeLike | None = None,

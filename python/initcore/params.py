@@ -24,7 +24,7 @@ from . import storage
 from ._core import Constant, Initializer, Layout, stream_version
 from .arrays import Seed, expect, float_dtype, seed_number
 from .config import __version__, get_num_threads
-from .initializers import SCHEMES, Array, get, is_scheme
+from .initializers import SCHEMES, Array, InitLike, get, is_scheme
 from .layouts import fans
 from .trees import Leaf, fill, flatten
 
@@ -56,7 +56,7 @@ class Rule:
     Rule(init='he_normal', layout='torch', dtype=None)
     """
 
-    init: str | Initializer | Callable[..., Array]
+    init: InitLike
     layout: str | Layout | None = None
     dtype: npt.DTypeLike | None = None
 

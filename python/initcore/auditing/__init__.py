@@ -11,21 +11,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from initcore._core import Initializer, Layout
-from initcore.initializers import get
+from initcore.initializers import InitLike, get
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
 
+    from initcore._core import Layout
     from initcore.initializers import Array
 
-Scheme: TypeAlias = str | Initializer
 _DTYPES = ("float16", "bfloat16", "float32", "float64")
 
 
@@ -151,7 +150,7 @@ def require() -> None:
 
 def audit(
     array: npt.ArrayLike | Mapping[str, npt.ArrayLike],
-    init: Scheme | Mapping[str, Scheme],
+    init: InitLike | Mapping[str, InitLike],
     *,
     layout: str | Layout | Mapping[str, str | Layout] = "numpy",
     alpha: float = 1e-3,

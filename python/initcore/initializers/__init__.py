@@ -25,7 +25,7 @@ from .fan_scaled import (
 )
 from .options import Array, Index, Options, Shape
 from .recipes import embedding, siren, torch_linear, torch_linear_bias
-from .registry import SCHEMES, Scheme, get, is_scheme, listing
+from .registry import SCHEMES, InitLike, Scheme, get, is_scheme, listing
 from .scaling import deepnet, deepnet_alpha, fixup, gpt2_residual, mup, mup_lr, t_fixup
 from .structured import delta_orthogonal, dirac, eye, identity, orthogonal, sparse, zero_init
 
@@ -33,6 +33,7 @@ __all__ = [
     "SCHEMES",
     "Array",
     "Index",
+    "InitLike",
     "Options",
     "Scheme",
     "Shape",

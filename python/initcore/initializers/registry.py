@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from initcore import specs
 from initcore._core import Initializer
 
-from .options import Array, F, document
+from .options import F, document
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,9 @@ class Scheme:
     variance: str
     source: str
 
+
+#: What users give where an initializer is wanted: its name, itself, or the function that draws from it.
+InitLike: TypeAlias = str | Initializer | Callable[..., Any]
 
 _schemes: dict[str, Scheme] = {}
 _functions: dict[Callable[..., Any], Scheme] = {}
@@ -73,7 +77,7 @@ def is_scheme(function: Callable[..., Any]) -> bool:
     return function in _functions
 
 
-def get(spec: str | Initializer | Callable[..., Array]) -> Initializer:
+def get(spec: InitLike) -> Initializer:
     """Return the initializer of a name, with arguments in brackets if it takes any.
 
     Parameters

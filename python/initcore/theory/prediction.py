@@ -29,7 +29,7 @@ import numpy as np
 from initcore._core import DeltaOrthogonal, Identity, Initializer, Orthogonal, ZerO
 from initcore.activations import Activation, as_activation
 from initcore.arrays import integer, matrix
-from initcore.initializers import get
+from initcore.initializers import InitLike, get
 from initcore.nn import MLP
 
 from .layer_law import LayerLaw, layer_law
@@ -132,7 +132,7 @@ def predict(
     *,
     activation: ActivationLike | Sequence[ActivationLike] | None = None,
     output_activation: ActivationLike | None = None,
-    init: str | Initializer | Sequence[str | Initializer] | None = None,
+    init: InitLike | Sequence[InitLike] | None = None,
     bias_std: float = 0.0,
     actual: bool = False,
 ) -> Prediction:
