@@ -64,7 +64,7 @@ pub trait Sample: Copy + Send + Sync + 'static {
 
     /// Rounds to nearest even.
     fn round<S: Simd>(simd: S, x: [Self::Float; LANES]) -> [Self; LANES];
-    /// Rounds to nearest even.
+    /// Rounds to nearest even, first to the type of computation.
     fn from_f64(x: f64) -> Self;
     /// Exact.
     fn to_f64(self) -> f64;
@@ -249,8 +249,9 @@ macro_rules! sample_in_f32 {
                 let bits = $bits;
                 lanes!($type::ZERO; l => $type::from_bits(bits[l]))
             }
+            // Not `half`'s own from float64, which rounds once or twice as the machine has it.
             fn from_f64(x: f64) -> $type {
-                $type::from_f64(x)
+                $type::from_f32(x as f32)
             }
             fn to_f64(self) -> f64 {
                 self.into()

@@ -45,6 +45,16 @@ def test_sixteen_bits_are_float32_rounded_once(init, low, high, closed, dtype):
         assert set(found[~allowed]) <= {found.min(), found.max()}
 
 
+@pytest.mark.parametrize(("dtype", "bits"), [(HALVES[0], 11), (HALVES[1], 8)], ids=str)
+@pytest.mark.parametrize("beyond", range(20, 34))
+def test_a_value_given_in_float64_is_rounded_as_float32_is(dtype, bits, beyond):
+    """Just above the middle of two sixteen-bit numbers, by more and by less than float32 can tell."""
+    value = 1 + 2.0**-bits + 2.0**-beyond
+    expected = np.float32(value).astype(dtype)
+    assert ic.Constant(value)(1, dtype=dtype)[0] == expected
+    assert ic.Identity(value)((1, 1), dtype=dtype)[0, 0] == expected
+
+
 def test_plain_rounding_would_leave_the_bounds():
     """The case above is not empty: peers return the excluded bound here."""
     uniform = ic.uniform(100_000, seed=0)
