@@ -16,7 +16,7 @@ use crate::law::Law;
 use crate::named::named;
 use crate::orthogonal::Orthogonal;
 use crate::pattern::Pattern;
-use crate::region::tuple;
+use crate::region::{size, tuple};
 use crate::sparse::Sparse;
 use crate::weight::Weight;
 
@@ -234,7 +234,8 @@ impl Initializer {
                         );
                     }
                 };
-                Law::EachBut(distribution, row * features..(row + 1) * features, rows * features)
+                let len = size(shape)?; // or the products below would not fit
+                Law::EachBut(distribution, row * features..(row + 1) * features, len)
             }
             Self::Pattern(pattern) => Law::Pattern(pattern, Weight::new(shape, layout)?),
             Self::Orthogonal(orthogonal) => {

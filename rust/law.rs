@@ -98,7 +98,8 @@ impl Law {
 }
 
 impl Law {
-    /// Writes the values of `region` to `out`, in C order. A whole array goes there without a copy.
+    /// Writes the values of `region` to `out`, in C order. A whole array goes there without a copy; for an empty part
+    /// nothing is made.
     ///
     /// # Errors
     /// As [`Self::prepare`] and [`Values::fill`]; only `stop` leaves something written.
@@ -113,13 +114,14 @@ impl Law {
         threads: usize,
         stop: Stop<'_>,
     ) -> Result<()> {
-        let whole = |len: u64| Ok(*region == Region::whole(&[len])?);
+        // of nothing only the checks are made
+        let direct = |len: u64| Ok(out.is_empty() || *region == Region::whole(&[len])?);
         Isa::current()?;
         match self {
-            Self::Orthogonal(orthogonal, weight) if whole(weight.len())? => {
+            Self::Orthogonal(orthogonal, weight) if direct(weight.len())? => {
                 orthogonal.fill(stream, weight, out, threads, stop)
             }
-            Self::Sparse(sparse, shape) if whole(size(shape)?)? => {
+            Self::Sparse(sparse, shape) if direct(size(shape)?)? => {
                 sparse.fill(stream, *shape, out, threads, stop)
             }
             _ => self.prepare(stream, threads, stop)?.fill(region, 0, out, threads, stop),
@@ -198,7 +200,7 @@ pub(crate) fn zeros<T: Sample>(len: u64) -> Result<Vec<T>> {
         .and_then(|len| values.try_reserve_exact(len).map_err(|_| ()));
     if room.is_err() {
         return Err(Error::OutOfMemory(format!(
-            "no room for the {len} elements of type {} of a whole array",
+            "no room for the {len} elements of type {}",
             T::NAME
         )));
     }

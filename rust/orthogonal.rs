@@ -53,9 +53,12 @@ impl Orthogonal {
         Ok(())
     }
 
-    /// The standard deviation of an element.
+    /// The standard deviation of an element; 0 where there is none.
     pub fn std(self, weight: &Weight) -> f64 {
         let size = weight.size();
+        if [size.batch, size.kernel, size.input, size.output].contains(&0) {
+            return 0.0;
+        }
         let (inputs, outputs, kernel) = (size.input as f64, size.output as f64, size.kernel as f64);
         // min(rows, columns) vectors of length gain
         match self.center {
@@ -70,7 +73,8 @@ impl Orthogonal {
     /// convolution of layout "torch" or packed blocks of layout "numpy", is made as a matrix first.
     ///
     /// # Errors
-    /// The gain does not fit `T`, there is not enough memory, or `stop` ended the work.
+    /// The gain does not fit `T`, there is not enough memory, or `stop` ended the work. An empty `out` asks for the
+    /// first alone.
     pub fn fill<T: Sample>(
         self,
         stream: &Stream,
@@ -82,7 +86,7 @@ impl Orthogonal {
         if !T::from_f64(self.gain).to_f64().is_finite() {
             return invalid!("gain = {:e} does not fit {}", self.gain, T::NAME);
         }
-        if weight.is_empty() {
+        if out.is_empty() {
             return Ok(());
         }
         let size = weight.size();

@@ -86,16 +86,16 @@ impl Pattern {
     pub fn std(self, weight: &Weight) -> f64 {
         let Place { input, output, kernel, .. } = weight.size();
         let elements = input as f64 * output as f64 * kernel as f64;
-        // sums of the values and of their squares, over one batch
+        // sums of the values and of their squares, over one batch, for a gain of 1: its square may be out of range
         let (sum, squares) = if self.kind == Kind::Zero && input < output {
-            let height = self.gain * hadamard_height(output);
+            let height = hadamard_height(output);
             (height * hadamard_sum(input, output), height * height * input as f64 * output as f64)
         } else {
             let ones = input.min(output) as f64;
-            (ones * self.gain, ones * self.gain * self.gain)
+            (ones, ones)
         };
         let mean = sum / elements;
-        (squares / elements - mean * mean).max(0.0).sqrt()
+        self.gain.abs() * (squares / elements - mean * mean).max(0.0).sqrt()
     }
 }
 

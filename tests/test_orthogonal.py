@@ -181,6 +181,20 @@ def test_one_number_is_the_gain_with_a_sign(dtype):
 def test_empty_weights_are_empty(shape):
     assert ic.Orthogonal()(shape, seed=0).shape == shape
     assert ic.DeltaOrthogonal()((*shape[:-2], 0, 4), seed=0).size == 0
+    for gain in (0.0, 1.0):
+        assert ic.Orthogonal(gain).std(shape) == 0
+        assert ic.DeltaOrthogonal(gain).std((*shape[:-2], 0, 4)) == 0
+
+
+def test_of_nothing_only_the_checks_are_made():
+    """The whole, of 10^12 elements, could not be."""
+    nothing = np.s_[:0]
+    assert ic.Orthogonal()((10**6, 10**6), seed=0, index=nothing).shape == (0, 10**6)
+    assert ic.Sparse(0.5)((10**6, 10**6), seed=0, index=nothing).shape == (0, 10**6)
+    with pytest.raises(ValueError, match="gain = 7e4 does not fit float16"):
+        ic.Orthogonal(7e4)((10**6, 10**6), seed=0, index=nothing, dtype=np.float16)
+    with pytest.raises(ValueError, match="does not fit float16"):
+        ic.Sparse(0.5, 1e10)((10**6, 10**6), seed=0, index=nothing, dtype=np.float16)
 
 
 def test_a_gain_beyond_the_type_is_refused_before_anything_is_written():
@@ -189,6 +203,8 @@ def test_a_gain_beyond_the_type_is_refused_before_anything_is_written():
         ic.Orthogonal(7e4)((3, 3), seed=0, out=out)
     with pytest.raises(ValueError, match=r"gain = 1e39 does not fit float32"):
         ic.DeltaOrthogonal(1e39)((3, 3, 3), seed=0)
+    with pytest.raises(ValueError, match="does not fit float16"):  # as float32 it is the middle to infinity
+        ic.Orthogonal(65519.99999)((1, 1), seed=0, out=out[:1, :1])
     assert (out == 7).all()
 
 

@@ -1,6 +1,8 @@
 """Weights that are not drawn one by one: identity, ZerO, sparse, and embeddings with a row for padding."""
 
 import math
+import subprocess
+import sys
 
 import ml_dtypes
 import numpy as np
@@ -75,9 +77,17 @@ def test_patterns_are_their_definitions(init, shape, groups, axes, center, gain)
     w = pattern(shape, layout=layout, dtype="float64")
     expected = in_numpy(init, shape, gain=gain, center=center, axes=axes, groups=groups)
     np.testing.assert_allclose(w, expected, rtol=1e-15, atol=0)
-    # the sum of n values is off by n roundings at most
-    assert pattern.std(shape, layout=layout) == pytest.approx(expected.std(), rel=1e-13, abs=1e-8 * abs(gain))
+    # the sum of n values is off by n roundings at most; squares of the smallest gains would vanish
+    std = abs(gain) * in_numpy(init, shape, center=center, axes=axes, groups=groups).std()
+    allowed = 1e-8 * abs(gain) + 1e-323
+    assert pattern.std(shape, layout=layout) == pytest.approx(std, rel=1e-13, abs=allowed)
     assert pattern.law(shape, layout=layout) is None
+
+
+@pytest.mark.parametrize("init", PATTERNS)
+@pytest.mark.parametrize("gain", [1e200, 1e-200, -3e-310])
+def test_the_std_of_a_gain_whose_square_is_out_of_range(init, gain):
+    assert init(gain).std((3, 5)) == pytest.approx(abs(gain) * init().std((3, 5)), rel=1e-12)
 
 
 @pytest.mark.parametrize("init", PATTERNS)
@@ -342,6 +352,24 @@ def test_a_column_has_this_many_zeros(rows, columns, sparsity):
     assert init.std((rows, columns)) == pytest.approx(0.3 * math.sqrt(1 - zeros / rows), rel=1e-14)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="limits its own memory")
+def test_memory_for_the_choice_of_zeros_that_is_not_there():
+    """More than the matrix takes, and missed before anything is written: in a process with little left."""
+    code = """
+import resource, numpy as np, initcore as ic
+out = np.full((10_000_000, 1), 7, np.float16)
+ic.Sparse(0.5)((5, 5), num_threads=1)
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 50_000_000,) * 2)
+try:
+    ic.Sparse(0.5)(out.shape, seed=0, out=out, num_threads=1)
+except MemoryError as error:
+    print(error, (out == 7).all())
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.stdout == "no room for the 20000000 elements of type float64 True\n", run.stderr
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_zeros_stand_in_the_same_places_whatever_the_type_and_std(dtype):
     places = ic.Sparse(0.3, 1.0)((40, 50), seed=0, name="w", dtype="float64") == 0
@@ -421,6 +449,15 @@ def test_the_row_for_padding(dtype, row):
         np.testing.assert_array_equal(
             ic.Embedding(0.02, padding_idx=row)(shape, index=index, **options), w[index]
         )
+
+
+def test_a_table_that_is_too_large_is_refused():
+    """Its number of elements does not fit 64 bits, and a row of zeros is a share of it."""
+    for shape in [(2**62, 4), (2**40, 2**40)]:
+        with pytest.raises(ValueError, match="is too big"):
+            ic.Embedding(padding_idx=0).std(shape)
+    w = ic.Embedding(padding_idx=-1)((2**61, 2), seed=0, index=(slice(-2, None), 0))
+    assert (w == 0).tolist() == [False, True]
 
 
 def test_an_embedding_is_its_parameters():
