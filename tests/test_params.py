@@ -290,6 +290,11 @@ def test_what_is_no_model(shapes, message):
         ({"a": 3}, {"*": lambda name, _: name + "?"}, r"so: a \(cannot read the initializer 'a\?'"),
         ({"a": 3}, {"*": "constant(1e300)"}, r"so: a \(value = 1e300 does not fit float32\)"),
         ({"a": 3}, {"*": Rule("zeros", layout="tf")}, r'so: a \(unknown layout "tf"'),
+        (
+            {"a": 3, "b": (4, 4)},
+            {"a": "zeros", "b": Rule("orthogonal(1e6)", dtype="f2")},
+            r"so: b \(gain = 1e6 does not fit float16\)",
+        ),
         ({"a": (0, 5), "b": (2**40, 2**40)}, {"*": HE}, r"so: b \(array of shape .* is too big"),
         ({"a": Struct((), "int64")}, {"*": "zeros"}, r"so: a \(dtype must be float32, .* got int64\)"),
         ({"a\ud800": 3}, {"*": "zeros"}, "surrogates"),

@@ -412,9 +412,8 @@ def _parameter(leaf: Leaf, spec: Spec, dtype: npt.DTypeLike | None, layout: str 
     with suppress(ValueError):  # no fans, and none needed
         fan_in, fan_out = fans(shape, layout=layout)
     p = ParameterPlan(leaf.name, shape, dtype, init, layout, fan_in, fan_out, std)
-    if p.divisible:
-        nothing = (slice(0, 0),) * min(len(shape), 1)  # all is checked, and one element made at most
-        init(shape, seed=0, name=p.name, dtype=dtype, layout=layout, index=nothing)
+    nothing = (slice(0, 0),) * min(len(shape), 1)  # all is checked, and one element made at most
+    init(shape, seed=0, name=p.name, dtype=dtype, layout=layout, index=nothing)
     return p
 
 
