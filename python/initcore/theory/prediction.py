@@ -28,7 +28,7 @@ import numpy as np
 
 from initcore._core import DeltaOrthogonal, Identity, Initializer, Orthogonal, ZerO
 from initcore.activations import Activation, as_activation
-from initcore.arrays import integer, matrix
+from initcore.arrays import integer, matrix, per_layer
 from initcore.initializers import InitLike, get
 from initcore.nn import MLP
 
@@ -244,11 +244,7 @@ def _layers(
 
     def listed(name: str, default: str, count: int) -> list[Any]:
         value = default if given[name] is None else given[name]
-        values = list(value) if isinstance(value, list | tuple) else [value] * count
-        if len(values) != count:
-            msg = f"{name} has {len(values)} entries, expected {count}, one for each layer it is for"
-            raise ValueError(msg)
-        return values
+        return per_layer(tuple(value) if isinstance(value, list) else value, count, name)
 
     hidden = listed("activation", "relu", depth - 1)
     functions = [as_activation(f) for f in [*hidden, *listed("output_activation", "linear", 1)]]
