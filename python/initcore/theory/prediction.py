@@ -262,9 +262,9 @@ def _std(init: Initializer, shape: tuple[int, int]) -> float:
     law = init.law(shape)
     config = {} if law is None else law.get_config()
     centre = config.get("value", config.get("mean", (config.get("low", 0) + config.get("high", 0)) / 2))
-    if "mean" in config and "low" in config:  # bounds in standard deviations from the mean
-        centre += config["low"] + config["high"]
-    if isinstance(init, Identity | ZerO) or abs(centre) > 1e-6 * std:
+    # bounds in standard deviations from the mean; the sum of two infinite ones is not a number, and not more
+    lopsided = "mean" in config and "low" in config and abs(config["low"] + config["high"]) > 1e-6
+    if isinstance(init, Identity | ZerO) or lopsided or abs(centre) > 1e-6 * std:
         msg = f"the theory is of random weights with mean 0, got {init!r}"
         raise ValueError(msg)
     return std
