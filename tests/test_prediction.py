@@ -302,7 +302,11 @@ def test_the_table():
         (lambda: theory.predict([5, 4], init="uniform"), ValueError, "mean 0"),
         (lambda: theory.predict([5, 4], init="truncated_normal(low=0)"), ValueError, "mean 0"),
         (lambda: theory.predict([5, 4], init=ic.TruncatedNormal(2, 1, -3, 1)), ValueError, "mean 0"),
-        (lambda: theory.predict([5, 4], init=ic.TruncatedNormal(5, 1, -np.inf, np.inf)), ValueError, "mean 0"),
+        (
+            lambda: theory.predict([5, 4], init=ic.TruncatedNormal(5, 1, -math.inf, math.inf)),
+            ValueError,
+            "mean 0",
+        ),
         (lambda: theory.predict([5, 4], init="identity"), ValueError, "random weights"),
         (lambda: theory.predict([5, 4], bias_std=-1), ValueError, "bias_std"),
         (lambda: theory.predict([5, 4, 3], activation=["relu", "relu"]), ValueError, "2 entries, expected 1"),
