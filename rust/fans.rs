@@ -227,7 +227,7 @@ impl Layout {
     /// See [`Self::dimensions`].
     pub fn fans(&self, shape: &[u64]) -> Result<(u64, u64)> {
         let dimensions = self.dimensions(shape)?;
-        // Saturating: only an empty array's other axes can multiply beyond 64 bits.
+        // Saturating: this is beyond 64 bits for no array that can be made, but for one that is empty.
         let product = |channels: Role| {
             dimensions
                 .iter()

@@ -26,14 +26,14 @@ named! {
 }
 
 impl Center {
-    /// The number of the central position of a kernel.
+    /// The number of the central position of a kernel, if it is one of an array that can be.
     pub fn position(self, kernel: &[u64]) -> u64 {
         kernel.iter().fold(0, |position, k| {
             let middle = match self {
                 Self::Lower => k.saturating_sub(1) / 2,
                 Self::Upper => k / 2,
             };
-            position * k + middle
+            position.saturating_mul(*k).saturating_add(middle)
         })
     }
 }

@@ -77,7 +77,8 @@ impl Weight {
 
     /// The number of elements.
     pub fn len(&self) -> u64 {
-        self.axes.iter().map(|(len, ..)| len).product()
+        // saturating: only an empty array's other axes can multiply beyond 64 bits
+        self.axes.iter().fold(1, |product: u64, (len, ..)| product.saturating_mul(*len))
     }
 
     /// Is there no element?

@@ -3,9 +3,11 @@
 
 use initcore::Error;
 use initcore::fans::{Axes, Layout};
+use initcore::law::Law;
 use initcore::orthogonal::Orthogonal;
 use initcore::parallel::NEVER;
-use initcore::pattern::Center;
+use initcore::pattern::{Center, Kind, Pattern};
+use initcore::region::Region;
 use initcore::sample::Sample;
 use initcore::stream::Stream;
 use initcore::weight::Weight;
@@ -132,4 +134,23 @@ fn refusals_leave_the_array_as_it_was() {
     assert!(out.iter().all(|x| *x == half::f16::ONE));
     let law = Orthogonal { gain: f64::INFINITY, center: None };
     assert_eq!(law.checked().unwrap_err().to_string(), "gain must be finite, got inf");
+}
+
+#[test]
+fn axes_that_multiply_beyond_64_bits_are_no_matter_in_an_empty_weight() {
+    for shape in [[0, 1 << 62, 1 << 62, 1 << 62], [1 << 62, 1 << 62, 1 << 62, 0]] {
+        let weight = Weight::new(&shape, &Layout::default()).unwrap();
+        assert!(weight.is_empty());
+        let region = Region::whole(&shape).unwrap();
+        let stream = Stream::new(0, None);
+        for center in [None, Some(Center::Lower), Some(Center::Upper)] {
+            let law = Law::Orthogonal(Orthogonal { gain: 1.0, center }, weight.clone());
+            law.fill::<f32>(&stream, &region, &mut [], 1, NEVER).unwrap();
+            let pattern =
+                Pattern { kind: Kind::Zero, gain: 1.0, center: center.unwrap_or(Center::Upper) };
+            let law = Law::Pattern(pattern, weight.clone());
+            law.fill::<f32>(&stream, &region, &mut [], 1, NEVER).unwrap();
+            assert_eq!(law.std(), 0.0);
+        }
+    }
 }
