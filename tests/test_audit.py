@@ -257,6 +257,37 @@ def test_tied_parameters_are_one():
     assert not audit({"embedding": w, "head": w.copy()}, "he_normal").ok
 
 
+def test_a_wrong_variance_of_axes_that_cannot_be_swapped_is_told():
+    layout = ic.Layout("torch", blocks=3)
+    w = ic.xavier_uniform((96, 10), seed=0, layout=layout)  # three blocks of outputs, but not of inputs
+    assert audit(w, "xavier_uniform", layout=layout).ok
+    report = audit(1.5 * w, "xavier_uniform", layout=layout)
+    assert {"bounds", "variance"} <= {check.name for check in report.failed}
+
+
+@pytest.mark.parametrize(
+    "law",
+    [
+        ic.TruncatedNormal(0.0, 1.0, 37.0, 39.0),
+        ic.TruncatedNormal(0.0, 1.0, 38.5, math.inf),
+        ic.TruncatedNormal(2.0, 3.0, -60.0, -50.0),
+        ic.TruncatedNormal(0.0, 1.0, 1000.0, math.inf),
+    ],
+    ids=str,
+)
+def test_truncated_normals_far_in_a_tail(law):
+    """Where the probability of the tail is less than any float64."""
+    config = law.get_config()
+    w = law((120, 80), seed=3, dtype="float64")
+    assert audit(w, law).ok
+    farther = ic.TruncatedNormal(**config | {end: 1.001 * config[end] for end in ("low", "high")})
+    assert not audit(farther((120, 80), seed=3, dtype="float64"), law).ok
+    assert not audit(np.sort(w.ravel())[::-1].reshape(w.shape), law).ok
+    low, high = w.min(), w.max()
+    flat = ic.uniform((120, 80), low=low, high=high, seed=3, dtype="float64")
+    assert "distribution" in {check.name for check in audit(flat, law).failed}
+
+
 def test_a_variance_that_fits_another_scheme_is_named():
     def evidence(array, init, **options):
         return next(c.evidence for c in audit(array, init, **options).checks if c.name == "variance")

@@ -133,6 +133,31 @@ def _truncated_normal(mean: float, std: float, low: float, high: float) -> Law:
             sf=lambda x: mirror.cdf(-x),
             ppf=lambda u: -mirror.ppf(1 - u),
         )
+    center, spread, moments = _truncated_moments(low, high)
+    if high < -8:  # far in the tail: the probabilities there, relative to that below `high`, by logarithms
+        at_high = special.log_ndtr(high)
+        empty = np.exp(special.log_ndtr(low) - at_high)
+
+        def share_below(x: Float64s) -> Float64s:
+            z = np.clip((x - mean) / std, low, high)
+            share: Float64s = (np.exp(special.log_ndtr(z) - at_high) - empty) / (1 - empty)
+            return share
+
+        def share_above(x: Float64s) -> Float64s:
+            z = np.clip((x - mean) / std, low, high)
+            share: Float64s = -np.expm1(special.log_ndtr(z) - at_high) / (1 - empty)
+            return share
+
+        return Law(
+            mean + std * center,
+            std * spread,
+            mean + std * low,
+            mean + std * high,
+            moments,
+            share_below,
+            share_above,
+            ppf=lambda u: mean + std * special.ndtri_exp(at_high + np.log(empty + (1 - empty) * u)),
+        )
     below, above = special.ndtr(low), special.ndtr(-high)
     mass = special.ndtr(high) - below
 
@@ -148,7 +173,6 @@ def _truncated_normal(mean: float, std: float, low: float, high: float) -> Law:
         share: Float64s = np.clip(np.where(z < 0, left, right) / mass, 0, 1)
         return share
 
-    center, spread, moments = _truncated_moments(low, high)
     return Law(
         mean + std * center,
         std * spread,

@@ -8,6 +8,7 @@ chance. Needs SciPy.
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -164,10 +165,13 @@ def _likely(sample: Sample, init: Initializer, shape: tuple[int, ...], layout: s
         for at, words in ((layout, name), (swapped, f"{name} with inputs and outputs swapped")):
             try:
                 explained[words] = scheme.std(shape, layout=at) ** 2
-            except ValueError:  # the shape has no fans
+            except ValueError:  # the shape has no fans, or what is swapped does not divide into the blocks
                 continue
     if isinstance(init, VarianceScaling):
-        explained["the same scheme with inputs and outputs swapped"] = init.std(shape, layout=swapped) ** 2
+        with suppress(ValueError):
+            explained["the same scheme with inputs and outputs swapped"] = (
+                init.std(shape, layout=swapped) ** 2
+            )
     fitting = [words for words, var in explained.items() if low * expected <= var <= high * expected]
     return f"; fits {', or '.join(fitting)}" if fitting else ""
 
