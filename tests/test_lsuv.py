@@ -38,6 +38,13 @@ def test_each_layer_gets_the_variance(activation, init, dtype, variance):
     )
 
 
+def test_weights_may_have_sixteen_bits():
+    w = ic.normal((20, 30), seed=0, dtype="bfloat16")
+    (step,) = ic.lsuv([(w, lambda x: x @ w.astype(np.float32))], ic.normal((300, 20), seed=1), tolerance=0.02)
+    assert step.converged
+    assert w.dtype.name == "bfloat16"
+
+
 def test_weights_keep_their_direction():
     net = ic.MLP([20, 60, 5], init="orthogonal", seed=0, dtype="float64")
     before = net.parameters()

@@ -152,7 +152,9 @@ def _scale_layers(
 
 
 def _is_weight(w: object) -> bool:
-    return isinstance(w, np.ndarray) and w.dtype.kind == "f" and w.flags.writeable
+    if not isinstance(w, np.ndarray) or not w.flags.writeable:
+        return False
+    return bool(w.dtype.kind == "f" or w.dtype.name == "bfloat16")
 
 
 def _scale(
