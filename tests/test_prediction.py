@@ -345,6 +345,8 @@ def test_the_picture_of_depth():
     assert len(ax.collections) == 2  # the bands
     dead = plot.variance_with_depth(theory.predict([5, 4, 3], init="zeros"), ax=Figure().subplots())
     assert dead.lines[0].get_ydata().size == 0
+    with pytest.raises(TypeError, match=r"expected a Prediction, as theory\.predict gives, got list"):
+        plot.variance_with_depth([50, 50], ax=Figure().subplots())
     with pytest.raises(ValueError, match="of 8 layers"):
         plot.variance_with_depth(p, np.ones(7), Figure().subplots())
     with pytest.raises(ValueError, match="quantity"):

@@ -217,10 +217,13 @@ def variance_with_depth(
     require()
     from matplotlib.ticker import MaxNLocator
 
-    from .theory.prediction import QUANTITIES
+    from .theory.prediction import QUANTITIES, Prediction
 
     one_of(quantity, "quantity", QUANTITIES)
     several = prediction if isinstance(prediction, Mapping) else {"": prediction}
+    for one in several.values():
+        if not isinstance(one, Prediction):
+            raise TypeError(f"expected a Prediction, as theory.predict gives, got {type(one).__name__}")
     points = measured if isinstance(measured, Mapping) else {"": measured}
     if ax is None:
         from matplotlib import pyplot as plt
