@@ -165,6 +165,7 @@ def test_residual_weights_of_deepnet():
             "unknown part 'middle': expected one of encoder",
         ),
         (lambda: ic.deepnet((3, 3)), "without encoder layers"),
+        (lambda: ic.deepnet_alpha(decoder_layers=6), "part='decoder'"),
         (lambda: ic.mup((3, 3), base_fan_in=3, role="bias"), "unknown role 'bias'"),
         (lambda: ic.mup((3, 3), base_fan_in=3, std=math.nan), "std must be positive"),
         (lambda: ic.mup_lr("hidden", width_ratio=0), "width_ratio must be positive"),
@@ -182,7 +183,7 @@ def test_residual_weights_of_deepnet():
         (lambda: ic.get("he_normal").for_slope(math.nan), "negative_slope must be finite"),
         (lambda: ic.VarianceScaling(activation="rely"), "unknown activation"),
     ],
-    ids=range(22),
+    ids=range(23),
 )
 def test_bad_arguments_are_refused(call, message):
     with pytest.raises(ValueError, match=message):

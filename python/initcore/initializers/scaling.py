@@ -123,6 +123,8 @@ def _deepnet_scales(
     layers = n if one_of(part, "part", _PARTS) == "encoder" else m
     if layers == 0:
         msg = f"a network without {part} layers has no weights in them"
+        if n or m:
+            msg += f": did you mean part={_PARTS[part == 'encoder']!r}?"
         raise ValueError(msg)
     if n == 0 or m == 0:
         return (2 * layers) ** 0.25, (8 * layers) ** -0.25
