@@ -265,6 +265,40 @@ def test_a_wrong_variance_of_axes_that_cannot_be_swapped_is_told():
     assert {"bounds", "variance"} <= {check.name for check in report.failed}
 
 
+@pytest.mark.parametrize("dtypes", [("float32", "float32"), ("bfloat16", "float32")], ids=str)
+@pytest.mark.parametrize(
+    ("inits", "layout"),
+    [
+        ((ic.Sparse(0.2), ic.Sparse(0.2)), "torch"),
+        ((ic.Sparse(0.9), ic.Normal()), "numpy"),
+        ((ic.Sparse(0.5), ic.Orthogonal()), "numpy"),
+        ((ic.DeltaOrthogonal(), ic.DeltaOrthogonal(center="upper")), "torch"),
+        ((ic.DeltaOrthogonal(), ic.Normal()), "numpy"),
+    ],
+    ids=str,
+)
+def test_weights_with_zeros_share_words_too(inits, dtypes, layout):
+    def model(*names):
+        for init, dtype, name in zip(inits, dtypes, names, strict=True):
+            kernel = (4,) if isinstance(init, ic.DeltaOrthogonal) else ()
+            shape = (40, 40, *kernel) if layout == "torch" else (*kernel, 40, 40)
+            yield init(shape, seed=0, name=name, dtype=dtype, layout=layout)
+
+    def shared(*names):
+        arrays = dict(zip("ab", model(*names), strict=True))
+        report = audit(arrays, dict(zip("ab", inits, strict=True)), layout=layout)
+        return "shared words" in {check.name for check in report.failed}
+
+    assert shared("x", "x")
+    assert not shared("x", "y")
+
+
+@pytest.mark.parametrize("init", ["identity", "zero_init", "ones"])
+def test_weights_without_chance_may_be_equal(init):
+    shape = (10, 20)  # Hadamard's, in ZerO
+    assert audit({name: ic.get(init)(shape, seed=0, name=name) for name in "ab"}, init).ok
+
+
 @pytest.mark.parametrize(
     "law",
     [

@@ -219,27 +219,35 @@ def _sparse(array: AnyArray, sparsity: float, std: float) -> Iterator[Named]:
 
 
 def _orthogonal(array: AnyArray, config: Mapping[str, Any], layout: Layout) -> Iterator[Named]:
-    lengths, roles = zip(*layout.dimensions(array.shape), strict=True)
-    order = [
-        axis for of in ("batch", "kernel", "input", "output") for axis, role in enumerate(roles) if role == of
-    ]
-    batch, kernel, inputs, outputs = (
-        tuple(lengths[axis] for axis in order if roles[axis] == of)
-        for of in ("batch", "kernel", "input", "output")
-    )
-    matrices = array.reshape(lengths).transpose(order).reshape(-1, *kernel, *inputs, *outputs)
+    weights, center = _matrices(array, config, layout)
     if "center" in config:
-        half = [(k - (config["center"] == "lower")) // 2 for k in kernel]
-        center = (slice(None), *(slice(at, at + 1) for at in half))
-        surround = matrices.copy()
+        surround = weights.copy()
         surround[center] = 0
         yield "zeros around the center", _equal(surround, np.zeros_like(surround))
-        matrices = matrices[center]
-    matrices = matrices.reshape(math.prod(batch), -1, math.prod(outputs))
+    matrices = weights[center].reshape(len(weights), -1, weights.shape[-1])
     for number in range(0, len(matrices), -(-len(matrices) // MATRICES)):
         prefix = f"matrix {number}: " if len(matrices) > 1 else ""
         for name, finding in _frame(matrices[number], config["gain"]):
             yield prefix + name, finding
+
+
+def _matrices(
+    array: AnyArray, config: Mapping[str, Any], layout: Layout
+) -> tuple[AnyArray, tuple[slice, ...]]:
+    """Give orthogonal weights as (batch, *kernel, inputs, outputs), and which part of that is drawn."""
+    lengths, roles = zip(*layout.dimensions(array.shape), strict=True)
+    axes = {
+        role: [axis for axis in range(len(roles)) if roles[axis] == role]
+        for role in ("batch", "kernel", "input", "output")
+    }
+    size = {role: math.prod(lengths[axis] for axis in numbers) for role, numbers in axes.items()}
+    kernel = [lengths[axis] for axis in axes["kernel"]]
+    weights = array.reshape(lengths).transpose([axis for numbers in axes.values() for axis in numbers])
+    center: tuple[slice, ...] = ()
+    if "center" in config:
+        half = [(k - (config["center"] == "lower")) // 2 for k in kernel]
+        center = (slice(None), *(slice(at, at + 1) for at in half))
+    return weights.reshape(size["batch"], *kernel, size["input"], size["output"]), center
 
 
 def _frame(matrix: AnyArray, gain: float) -> Iterator[Named]:
@@ -324,12 +332,21 @@ class Leading:
 
 
 def leading(name: str, array: AnyArray, init: Initializer, layout: str | Layout) -> Leading | None:
-    """Give the leading elements in C order; None where nothing is drawn, or they are not finite."""
-    first = np.ascontiguousarray(array.flat[: 2 * LEADING])
+    """Give the leading elements in C order; None where nothing is drawn, or they are not finite.
+
+    The zeros of sparse weights and of padding have the score 0, and take no part in cosines.
+    """
+    drawn = array
+    if isinstance(init, (Orthogonal, DeltaOrthogonal)):
+        # in the order of the Gaussian vectors, which are as long as the longer side
+        weights, center = _matrices(array, init.get_config(), _as_layout(layout))
+        drawn = weights[center].reshape(len(weights), -1, weights.shape[-1])
+        drawn = drawn if drawn.shape[1] >= drawn.shape[2] else drawn.transpose(0, 2, 1)
+    first = np.ascontiguousarray(drawn.flat[: 2 * LEADING])
     if first.size < 2 or init.std(array.shape, layout=layout) == 0 or not np.isfinite(first).all():
         return None
     fixed = init.law(array.shape, layout=layout)
-    if fixed is None and not isinstance(init, (Embedding, Orthogonal)):
+    if fixed is None and not isinstance(init, _WITH_CHANCE):
         return None
     std = init.std(array.shape, layout=layout)
     law: Law = law_of(fixed or Normal(0.0, std))
