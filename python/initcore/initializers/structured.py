@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from .options import Array, Options, Shape
 
 
-@scheme(Identity, variance="gain^2 / max(inputs, outputs), around their mean", aliases=("eye",))
+_ONE_EACH = "gain^2 (1 / n - 1 / n^2), n = max(inputs, outputs) * kernel size"
+
+
+@scheme(Identity, variance=_ONE_EACH, aliases=("eye",))
 def identity(shape: Shape, *, gain: float = 1.0, center: str = "lower", **options: Unpack[Options]) -> Array:
     """Make weights that pass each input on to the output of the same number, as far as there is one.
 
@@ -35,7 +38,7 @@ def identity(shape: Shape, *, gain: float = 1.0, center: str = "lower", **option
 eye = identity
 
 
-@scheme(Identity, variance="gain^2 / (max(inputs, outputs) * kernel size), around their mean")
+@scheme(Identity, variance=_ONE_EACH)
 def dirac(shape: Shape, *, gain: float = 1.0, center: str = "lower", **options: Unpack[Options]) -> Array:
     """Make a convolution that passes each channel on unchanged: Dirac's delta, the `identity` of kernels.
 
@@ -55,7 +58,8 @@ def dirac(shape: Shape, *, gain: float = 1.0, center: str = "lower", **options: 
 
 @scheme(
     ZerO,
-    variance="that of the identity, or gain^2 2^(1 - ceil(log2(outputs))) where outputs are more",
+    variance="that of the identity; where outputs are more, a mean square of "
+    "gain^2 2^(1 - ceil(log2(outputs))) / kernel size",
     source="J. Zhao, F. Schaefer, A. Anandkumar, ZerO initialization, TMLR 2022, algorithm 1.",
 )
 def zero_init(shape: Shape, *, gain: float = 1.0, center: str = "lower", **options: Unpack[Options]) -> Array:
