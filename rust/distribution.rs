@@ -385,7 +385,14 @@ impl Distribution {
                         round("mean + std * bound", mean + std * z)?;
                     }
                 } else {
-                    round("mean + 15 std", mean.abs() + LARGEST_Z * std)?;
+                    for z in [low, high].map(|z| z.clamp(-LARGEST_Z, LARGEST_Z)) {
+                        round("mean + std * bound", mean + std * z)?;
+                    }
+                    // what it is computed in takes the values before they meet the bounds
+                    let farthest = mean.abs() + LARGEST_Z * std;
+                    if !float(farthest).to_f64().is_finite() {
+                        return invalid!("mean + 15 std = {farthest:e} does not fit {}", T::NAME);
+                    }
                 }
                 let (first, last) = (up(mean + std * low), down(mean + std * high));
                 if first.to_f64() > last.to_f64() {

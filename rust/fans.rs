@@ -7,7 +7,7 @@
 //!     fan_in = inputs * kernel,   fan_out = outputs * kernel
 
 use crate::error::{Error, Result, invalid};
-use crate::region::tuple;
+use crate::region::{size, tuple};
 
 /// What an axis of a weight counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -224,10 +224,11 @@ impl Layout {
     /// (`fan_in`, `fan_out`) of a weight of this shape.
     ///
     /// # Errors
-    /// See [`Self::dimensions`].
+    /// See [`Self::dimensions`]; or the shape has 2^63 or more elements.
     pub fn fans(&self, shape: &[u64]) -> Result<(u64, u64)> {
         let dimensions = self.dimensions(shape)?;
-        // Saturating: this is beyond 64 bits for no array that can be made, but for one that is empty.
+        size(shape)?;
+        // Saturating: only an empty array's other axes can multiply beyond 64 bits.
         let product = |channels: Role| {
             dimensions
                 .iter()

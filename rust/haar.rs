@@ -15,7 +15,8 @@
 //! bits do not depend on threads. The work is that of half a QR factorisation, `2 m^2 (n - m / 3)` multiply-adds.
 //!
 //! Memory, besides the result: the panels of one matrix, half of it if it is square, all of it if it is long; of small
-//! matrices, those of as many as have [`WAVE`] elements. And per thread a block of columns. Between two blocks, of `4 n BLOCK m`
+//! matrices, those of as many as have [`WAVE`] elements. And per thread a block of columns,
+//! and what the products keep for themselves: a buffer of twice the last-level cache, which is not asked for fallibly. Between two blocks, of `4 n BLOCK m`
 //! operations or fewer each, a stop is heard.
 
 use std::sync::{Mutex, PoisonError};

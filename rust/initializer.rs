@@ -85,8 +85,7 @@ impl VarianceScaling {
     /// With weights `gain` times as large.
     fn scaled(self, gain: f64) -> Result<Self> {
         let scale = self.scale * (gain * gain);
-        let lost = scale == 0.0 && gain > 0.0 && self.scale > 0.0;
-        if lost || !scale.is_finite() {
+        if !scale.is_finite() || (scale == 0.0 && gain > 0.0 && self.scale > 0.0) {
             return invalid!(
                 "scale = {:e} times the square of gain = {gain:e} is out of range",
                 self.scale
@@ -277,7 +276,25 @@ impl Initializer {
         if !(gain >= 0.0 && gain.is_finite()) {
             return invalid!("gain must be finite and >= 0, got {gain}");
         }
-        with_default_floats(|| self.times(gain))
+        let scaled = with_default_floats(|| self.times(gain))?;
+        // values of next to nothing must not become zeros unasked
+        if gain > 0.0 && scaled.is_zero() && !self.is_zero() {
+            return invalid!("gain = {gain:e} leaves nothing of {:?}", self.parameters());
+        }
+        Ok(scaled)
+    }
+
+    /// Are all values zeros, whatever the shape?
+    fn is_zero(self) -> bool {
+        match self {
+            Self::Fixed(distribution) | Self::Embedding { distribution, .. } => {
+                distribution == distribution.scaled(0.0)
+            }
+            Self::VarianceScaling(root) => root.scale == 0.0,
+            Self::Pattern(pattern) => pattern.gain == 0.0,
+            Self::Orthogonal(orthogonal) => orthogonal.gain == 0.0,
+            Self::Sparse(sparse) => sparse.std == 0.0,
+        }
     }
 
     fn times(self, gain: f64) -> Result<Self> {

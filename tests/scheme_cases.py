@@ -17,6 +17,7 @@ CASES = [
     ("variance_scaling", {"mode": "fan_avg", "distribution": "normal"}, lambda i, o: 2 / (i + o)),
     ("variance_scaling", {"mode": "fan_geo_avg"}, lambda i, o: 1 / math.sqrt(i * o)),
     ("variance_scaling", {"mode": "fan_in_squared"}, lambda i, o: 1 / i**2),
+    ("he_normal", {"mode": "fan_out"}, lambda i, o: 2 / o),
     *(
         (f"xavier_{f}", {"gain": 2.0}, lambda i, o: 8 / (i + o))
         for f in ("normal", "uniform", "truncated_normal")

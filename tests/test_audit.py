@@ -274,6 +274,7 @@ def test_a_wrong_variance_of_axes_that_cannot_be_swapped_is_told():
         ((ic.Sparse(0.5), ic.Orthogonal()), "numpy"),
         ((ic.DeltaOrthogonal(), ic.DeltaOrthogonal(center="upper")), "torch"),
         ((ic.DeltaOrthogonal(), ic.Normal()), "numpy"),
+        ((ic.Orthogonal(), ic.Normal()), "torch"),
     ],
     ids=str,
 )

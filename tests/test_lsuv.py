@@ -75,11 +75,22 @@ def test_layers_of_ones_own():
 
 def test_what_does_not_converge_is_said():
     w = np.ones((1, 1))
-    (step,) = ic.lsuv(
-        [(w, lambda x: x + np.tanh(x * w[0, 0]))], np.linspace(-1, 1, 50), max_iterations=3, variance=9.0
-    )
+    x = np.linspace(-1, 1, 50)
+    (step,) = ic.lsuv([(w, lambda x: x + np.tanh(x * w[0, 0]))], x, max_iterations=3, variance=9.0)
     assert not step.converged
     assert step.iterations == 3
+    assert step.scale == w[0, 0] > 1
+    assert step.after == pytest.approx((x + np.tanh(x * w[0, 0])).var())
+
+
+def test_the_nearest_scale_is_kept():
+    """A layer whose output is largest at a scale of 1.3, and never as large as asked."""
+    w = np.ones(1)
+    x = np.array([-1.0, 1.0])
+    (step,) = ic.lsuv([(w, lambda x: x * w * np.exp(-((w / 1.3) ** 2) / 2))], x, variance=4.0, tolerance=1e-6)
+    assert not step.converged
+    assert step.after >= step.before
+    assert w[0] == step.scale
 
 
 @pytest.mark.parametrize(

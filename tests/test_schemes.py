@@ -179,11 +179,13 @@ def test_residual_weights_of_deepnet():
         (lambda: ic.identity((3, 3), gain=1e39), "gain = 1e39 does not fit float32"),
         (lambda: ic.dirac((3, 3, 3), center="middle"), "unknown center"),
         (lambda: ic.delta_orthogonal((3, 4, 2)), "no fewer outputs than inputs, got 4 inputs and 2 outputs"),
+        (lambda: ic.Normal(0.0, 1e-300).scaled(1e-300), "gain = 1e-300 leaves nothing of"),
+        (lambda: ic.Orthogonal(1e-300).scaled(1e-300), "gain = 1e-300 leaves nothing of"),
+        (lambda: ic.fans((2**40, 2**40, 2**10)), "too big"),
         (lambda: ic.get("he_normal").scaled(-1), "gain must be finite and >= 0"),
         (lambda: ic.get("he_normal").for_slope(math.nan), "negative_slope must be finite"),
         (lambda: ic.VarianceScaling(activation="rely"), "unknown activation"),
     ],
-    ids=range(23),
 )
 def test_bad_arguments_are_refused(call, message):
     with pytest.raises(ValueError, match=message):

@@ -322,3 +322,13 @@ def test_values_that_do_not_fit_the_type():
 def test_no_spread():
     for how in ({"bounds": "absolute"}, {"std_of": "result"}, {"bounds": "absolute", "std_of": "result"}):
         assert (ic.truncated_normal(9, mean=0.5, std=0.0, low=-1, high=1, **how) == 0.5).all()
+
+
+def test_bounds_decide_whether_values_fit():
+    """The parent may reach beyond the type, if no value does."""
+    x = ic.truncated_normal(10_000, std=20_000.0, low=-3.0, high=3.0, dtype="float16", seed=0)
+    assert np.isfinite(x).all()
+    assert np.abs(x).max() > 50_000
+    for low, high in [(-np.inf, np.inf), (-3.0, 4.0)]:
+        with pytest.raises(ValueError, match="does not fit float16"):
+            ic.truncated_normal(3, std=20_000.0, low=low, high=high, dtype="float16")

@@ -37,7 +37,8 @@ def fans(
     groups : int
         Groups of a convolution: inputs and outputs meet only within their group.
     transposed : bool
-        Of a transposed convolution, whose weight has inputs and outputs in each other's place.
+        Of a transposed convolution, whose weight has inputs and outputs in each other's place; axes given by
+        number are exchanged too.
     blocks : int
         Equal weights packed side by side along the outputs, as 3 for query, key and value.
 

@@ -5,6 +5,7 @@ The one scheme that looks at data, for networks that no formula covers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -167,23 +168,33 @@ def _scale(
     tolerance: float,
     limit: int,
 ) -> tuple[LsuvStep, Any]:
-    before = found = _variance(y, layer)
-    scale, iterations, power = 1.0, 0, 2.0
-    while abs(found / variance - 1) > tolerance and iterations < limit:
-        factor = (variance / found) ** (1 / power)
-        w *= w.dtype.type(factor)
-        scale, iterations = scale * factor, iterations + 1
-        y = function(x)
-        last, found = found, _variance(y, layer)
-        # The variance grows as the square of the scale in a linear layer; elsewhere, as it did just now.
-        power = float(np.clip(np.log(found / last) / np.log(factor), 0.5, 8.0))
-    converged = abs(found / variance - 1) <= tolerance
-    return LsuvStep(layer, before, found, scale, iterations, converged), y
-
-
-def _variance(y: Any, layer: int) -> float:
-    value = float(np.var(np.asarray(y), dtype=np.float64))
-    if not (value > 0 and np.isfinite(value)):
-        msg = f"the output of layer {layer} has variance {value}: no scale of its weight mends that"
+    before = found = _variance(y)
+    if not _usable(before):
+        msg = f"the output of layer {layer} has variance {before}: no scale of its weight mends that"
         raise ValueError(msg)
-    return value
+    scale, iterations, power, original = 1.0, 0, 2.0, w.copy()
+    best = (_distance(found, variance), scale, y, found)
+    while _usable(found) and abs(found / variance - 1) > tolerance and iterations < limit:
+        factor = (variance / found) ** (1 / power)
+        scale, iterations = scale * factor, iterations + 1
+        w[...] = original * w.dtype.type(scale)
+        y = function(x)
+        last, found = found, _variance(y)
+        best = min(best, (_distance(found, variance), scale, y, found), key=lambda tried: tried[0])
+        # The variance grows as the square of the scale in a linear layer; elsewhere, as it did just now.
+        power = float(np.clip(np.log(found / last) / np.log(factor), 0.5, 8.0)) if _usable(found) else 2.0
+    _, scale, y, found = best
+    w[...] = original * w.dtype.type(scale)
+    return LsuvStep(layer, before, found, scale, iterations, abs(found / variance - 1) <= tolerance), y
+
+
+def _variance(y: Any) -> float:
+    return float(np.var(np.asarray(y), dtype=np.float64))
+
+
+def _usable(found: float) -> bool:
+    return 0 < found < math.inf
+
+
+def _distance(found: float, variance: float) -> float:
+    return abs(math.log(found / variance)) if _usable(found) else math.inf

@@ -13,7 +13,8 @@ use crate::fans::Axes;
 ///
 /// `axes` names them: "numpy" is (..., in, out), "torch" is (out, in, ...), "embedding" is (vocabulary, features),
 /// "depthwise" is (..., channels, multiplier). Or they are given by number, one or several each: `in_axis`, `out_axis`,
-/// `batch_axis`. `groups` are those of a convolution, `transposed` says that it is a transposed one, `blocks` is the
+/// `batch_axis`. `groups` are those of a convolution; `transposed` says that it is a transposed one, where what would be inputs are
+/// outputs, and the other way round, axes given by number too; `blocks` is the
 /// number of equal weights packed along the outputs (3 for query, key and value).
 #[pyclass(frozen, eq, hash, module = "initcore", from_py_object)]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

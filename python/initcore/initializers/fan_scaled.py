@@ -65,6 +65,7 @@ class FanScaledForRelu(Protocol):
         *,
         gain: float = 1.0,
         negative_slope: float = 0.0,
+        mode: str = "fan_in",
         **options: Unpack[Options],
     ) -> Array:
         """Make an array."""
@@ -119,23 +120,29 @@ def _fan_scaled(name: str) -> FanScaled:
 
 def _fan_scaled_for_relu(name: str) -> FanScaledForRelu:
     root = _ROOTS[name]
+    config = root.get_config()
 
-    def make(gain: float = 1.0, *, negative_slope: float = 0.0) -> Initializer:
-        return root.scaled(gain).for_slope(negative_slope)
+    def make(gain: float = 1.0, *, negative_slope: float = 0.0, mode: str = "fan_in") -> Initializer:
+        of_mode = root if mode == "fan_in" else VarianceScaling(**config | {"mode": mode})
+        return of_mode.scaled(gain).for_slope(negative_slope)
 
     def sample(
         shape: Shape,
         *,
         gain: float = 1.0,
         negative_slope: float = 0.0,
+        mode: str = "fan_in",
         **options: Unpack[Options],
     ) -> Array:
-        plain = gain == 1.0 and negative_slope == 0.0
-        return (root if plain else make(gain, negative_slope=negative_slope))(shape, **options)
+        plain = (gain, negative_slope, mode) == (1.0, 0.0, "fan_in")
+        initializer = root if plain else make(gain, negative_slope=negative_slope, mode=mode)
+        return initializer(shape, **options)
 
     sample.__doc__ = (
         "negative_slope : float\n"
         "    Of the leaky relu that follows; divides the variance by ``1 + negative_slope**2``.\n"
+        'mode : {"fan_in", "fan_out"}\n'
+        '    "fan_out" keeps the gradients, not the signal; other modes of `variance_scaling` will do too.\n'
     )
     _enter(name, make, sample)
     return sample
