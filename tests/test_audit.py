@@ -439,6 +439,19 @@ def test_each_matrix_of_a_weight_is_orthogonal(shape, layout):
     )
 
 
+def test_a_model_is_audited_by_its_plan():
+    shapes = {"emb": (50, 30), "layers": [{"w": (30, 40), "b": 40}, {"w": (40, 30), "b": 30}]}
+    rules = {"*.b": "zeros", "emb": "embedding(0.02)", "*.1.w": "orthogonal", "*": "he_normal"}
+    plan = ic.plan(shapes, rules, seed=3)
+    params = plan.init()
+    assert audit(params, plan).ok
+    params["layers"][0]["w"] *= 1.5
+    report = audit(params, plan)
+    assert {check.parameter for check in report.failed} == {"layers.0.w"}
+    with pytest.raises(ValueError, match="names of the parameters: missing"):
+        audit(params, ic.plan({"emb": (50, 30)}, {"*": "ones"}, seed=0))
+
+
 def test_units_of_packed_weights_are_theirs():
     """A unit of the query may well be one of the key's, as other weights may: that is what a copy is."""
     layout = ic.Layout("torch", blocks=3)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special
 
+import initcore as ic
 from initcore import _core
 from initcore.activations import Activation, as_activation
 from initcore.gains import gain
@@ -143,6 +144,18 @@ def test_pytorch_gains():
         "selu": 0.75,
     }
     assert {name: gain(name, "torch") for name in table} == table
+
+
+@pytest.mark.peers
+def test_functions_of_pytorch():
+    torch = pytest.importorskip("torch")
+    for name, function in [
+        ("tanh", torch.tanh),
+        ("gelu", torch.nn.GELU()),
+        ("silu", torch.nn.functional.silu),
+    ]:
+        assert ic.gain(function) == pytest.approx(ic.gain(name), rel=1e-12)
+        assert ic.theory.chi(function, 0.7, 2.0) == pytest.approx(ic.theory.chi(name, 0.7, 2.0), rel=1e-10)
 
 
 @pytest.mark.peers

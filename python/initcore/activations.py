@@ -7,6 +7,7 @@ there, so that polynomial's derivative is its slope.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -115,7 +116,12 @@ _built_in = lru_cache(maxsize=64)(Activation)
 
 def _elementwise(function: Callable[..., Any], name: str) -> Callable[[Floats], Floats]:
     """Check a function on a few numbers; give one of arrays that refuses what is not finite."""
-    vectorized = function if _takes_arrays(function) else np.vectorize(function, otypes=[np.float64])
+    if _takes_arrays(function):
+        vectorized = function
+    elif _takes_tensors(function):
+        vectorized = _of_tensors(function)
+    else:
+        vectorized = np.vectorize(function, otypes=[np.float64])
 
     def evaluate(u: Floats) -> Floats:
         with np.errstate(all="ignore"):
@@ -140,15 +146,32 @@ def _elementwise(function: Callable[..., Any], name: str) -> Callable[[Floats], 
     return checked
 
 
+def _of_tensors(function: Callable[..., Any]) -> Callable[[Floats], Any]:
+    """Make a function of arrays from one of PyTorch's tensors."""
+    torch = sys.modules["torch"]
+    return lambda u: function(torch.as_tensor(u)).detach().numpy()
+
+
+def _takes_tensors(function: Callable[..., Any]) -> bool:
+    """Whether it is one of PyTorch's functions or modules; without PyTorch nothing is."""
+    if "torch" not in sys.modules:
+        return False
+    try:
+        y = _of_tensors(function)(_PROBE.copy())
+    except (TypeError, ValueError, AttributeError, RuntimeError):
+        return False
+    return bool(y.shape == _PROBE.shape)
+
+
 def _takes_arrays(function: Callable[..., Any]) -> bool:
     """Whether the function maps arrays to arrays of float64 or integers; else it must take single floats."""
     with np.errstate(all="ignore"):
         try:
             y = function(_PROBE.copy())
-        except (TypeError, ValueError):  # as math.erf and `max(0, u)` say
+        except (TypeError, ValueError, AttributeError):  # as math.erf, `max(0, u)` and torch say
             return False
     y = np.asarray(y)
     if y.dtype.kind == "c" or (y.dtype.kind == "f" and y.dtype.itemsize < 8):
-        msg = f"an activation must compute in float64, got {y.dtype}"
+        msg = f"an activation must compute in float64, got {y.dtype} (JAX does with jax_enable_x64)"
         raise ValueError(msg)
-    return y.shape == _PROBE.shape
+    return bool(y.shape == _PROBE.shape)

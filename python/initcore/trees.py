@@ -77,6 +77,15 @@ def flatten(shapes: Any, is_init: Callable[[object], bool]) -> tuple[Any, list[L
     raise TypeError(msg)
 
 
+def named(tree: Any, name: str = "") -> dict[str, Any]:
+    """Give what stands in a nested structure of arrays by full name, as `flatten` names it."""
+    if hasattr(tree, "shape") or not isinstance(tree, Mapping | list | tuple):
+        return {name: tree}
+    items = tree.items() if isinstance(tree, Mapping) else enumerate(tree)
+    prefix = f"{name}." if name else ""
+    return {full: leaf for key, value in items for full, leaf in named(value, f"{prefix}{key}").items()}
+
+
 def fill(tree: Any, arrays: Mapping[str, Array]) -> Any:
     """Put the arrays where their names are."""
     if isinstance(tree, str):

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from initcore.initializers import InitLike, get
+from initcore.params import ModelPlan
+from initcore.trees import named
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -149,8 +151,8 @@ def require() -> None:
 
 
 def audit(
-    array: npt.ArrayLike | Mapping[str, npt.ArrayLike],
-    init: InitLike | Mapping[str, InitLike],
+    array: npt.ArrayLike | Mapping[str, Any],
+    init: InitLike | Mapping[str, InitLike] | ModelPlan,
     *,
     layout: str | Layout | Mapping[str, str | Layout] = "numpy",
     alpha: float = 1e-3,
@@ -167,9 +169,10 @@ def audit(
     Parameters
     ----------
     array : array_like, or mapping of str to array_like
-        Of float16, bfloat16, float32 or float64; or the parameters of a model by name.
-    init : str or Initializer, or mapping of str to str or Initializer
-        What they should be drawn by; for a model one for all, or one for each name. See `get`.
+        Of float16, bfloat16, float32 or float64; or the parameters of a model by name, nested as they may be.
+    init : str or Initializer, mapping of str to str or Initializer, or ModelPlan
+        What they should be drawn by; for a model one for all, one for each full name, or what `plan` gives.
+        See `get`.
     layout : str or Layout, or mapping of str to str or Layout
         Which axes are the inputs and outputs; see `fans`. For a model one for all, or one for each name.
     alpha : float
@@ -201,7 +204,11 @@ def audit(
 
     if not 0 < alpha < 1:
         raise ValueError(f"alpha must be between 0 and 1, got {alpha!r}")
-    arrays = array if isinstance(array, Mapping) else {"": array}
+    arrays = named(array) if isinstance(array, Mapping) else {"": array}
+    if isinstance(init, ModelPlan):
+        planned = init.parameters
+        layout = {name: parameter.layout for name, parameter in planned.items()}
+        init = {name: parameter.init for name, parameter in planned.items()}
     parameters = {name: _floats(name, values) for name, values in arrays.items()}
     inits = {name: get(scheme) for name, scheme in _for_each(parameters, init, "init").items()}
     layouts = _for_each(parameters, layout, "layout")
