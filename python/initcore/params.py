@@ -224,7 +224,13 @@ class ModelPlan:
         """
         Constant(0.0)(0, num_threads=num_threads)  # an error if it is none
         tensors = [
-            storage.Tensor(p.name, p.shape, p.dtype.newbyteorder("<"), self._maker(p, 1), p.divisible)
+            storage.Tensor(
+                p.name,
+                p.shape,
+                p.dtype.newbyteorder("<"),
+                self._maker(p, 1 if p.divisible else num_threads),
+                p.divisible,
+            )
             for p in self.parameters.values()
         ]
         record = {"version": __version__, "stream": stream_version(), "seed": self.seed}

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -177,11 +177,18 @@ def header(tensors: Sequence[Tensor], metadata: Mapping[str, str]) -> bytes:
     return len(text).to_bytes(8, "little") + text
 
 
-def pieces(tensors: Sequence[Tensor], offset: int) -> Generator[Piece]:
-    """Cut tensors that lie one after the other from `offset` on."""
+def placed(tensors: Sequence[Tensor], offset: int) -> Iterator[tuple[Tensor, int]]:
+    """Give tensors that lie one after the other from `offset` on, and where each begins."""
     for tensor in tensors:
-        limit = PIECE if tensor.divisible else tensor.nbytes
-        for index, shape in cut(tensor.shape, limit // tensor.dtype.itemsize):
+        yield tensor, offset
+        offset += tensor.nbytes
+
+
+def pieces(tensors: Iterable[tuple[Tensor, int]]) -> Generator[Piece]:
+    """Cut divisible tensors, given with where they begin."""
+    for tensor, begin in tensors:
+        offset = begin
+        for index, shape in cut(tensor.shape, PIECE // tensor.dtype.itemsize):
             piece = Piece(tensor, index, shape, offset)
             yield piece
             offset += piece.nbytes
@@ -196,7 +203,8 @@ def stream(
 ) -> None:
     """Write tensors to a file piece by piece, each made by the thread that writes it.
 
-    The file is replaced as a whole or not at all; `advance` is told of every so many bytes.
+    Those that are not divisible are made before, one after the other, by the calling thread, which Ctrl-C
+    reaches. The file is replaced as a whole or not at all; `advance` is told of every so many bytes.
 
     Raises
     ------
@@ -213,7 +221,16 @@ def stream(
         file.write(head)
         file.truncate(size)
         file.flush()
-        lock, todo = threading.Lock(), pieces(tensors, len(head))
+        places = list(placed(tensors, len(head)))
+        for tensor, offset in places:
+            if not tensor.divisible:
+                data = Piece(tensor, (), tensor.shape, offset).make(np.empty(tensor.nbytes, np.uint8))
+                file.seek(offset)
+                file.write(data)
+                advance(tensor.nbytes)
+        file.flush()
+        lock = threading.Lock()
+        todo = pieces(place for place in places if place[0].divisible)
 
         def stop() -> None:
             with lock:

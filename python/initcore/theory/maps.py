@@ -39,13 +39,13 @@ def length_map(
     -------
     float or ndarray
     """
-    q, w, b = positive("q", q), positive("sigma_w2", sigma_w2), positive("sigma_b2", sigma_b2)
+    q, w, b = non_negative("q", q), non_negative("sigma_w2", sigma_w2), non_negative("sigma_b2", sigma_b2)
     return plain(w * of_rows(second_moment, activation, q) + b)
 
 
 def length_slope(activation: ActivationLike, q: npt.ArrayLike, sigma_w2: npt.ArrayLike) -> Real:
     """Give the slope of the length map, ``sigma_w2 * d/dq E[f(u)^2]``; parameters as in `length_map`."""
-    q, w = positive("q", q), positive("sigma_w2", sigma_w2)
+    q, w = non_negative("q", q), non_negative("sigma_w2", sigma_w2)
     return plain(w * of_rows(lambda f, q: second_moment_and_rate(f, q)[1], activation, q))
 
 
@@ -55,7 +55,7 @@ def chi(activation: ActivationLike, q: npt.ArrayLike, sigma_w2: npt.ArrayLike) -
     At a fixed point of the length map it is the slope of the correlation map at c = 1, too. Parameters are as
     in `length_map`; an activation that jumps has an infinite chi_1.
     """
-    q, w = positive("q", q), positive("sigma_w2", sigma_w2)
+    q, w = non_negative("q", q), non_negative("sigma_w2", sigma_w2)
     return plain(w * of_rows(slope_moment, activation, q))
 
 
@@ -84,7 +84,7 @@ def critical(activation: ActivationLike, q: npt.ArrayLike = 1.0) -> tuple[Real, 
     >>> [round(variance, 6) for variance in ic.theory.critical("gelu")]
     [2.1937, 0.067192]
     """
-    f, q = as_activation(activation), positive("q", q)
+    f, q = as_activation(activation), non_negative("q", q)
     moment, slope = of_rows(second_moment, f, q), of_rows(slope_moment, f, q)
     if not (np.isfinite(slope) & (slope > 0)).all():
         what = "is flat" if (slope == 0).any() else "jumps"
@@ -133,7 +133,7 @@ def correlation_map(
     >>> round(ic.theory.correlation_map("relu", 0.0, 1.0, 2.0), 12) == round(1 / np.pi, 12)
     True
     """
-    q, w, b = positive("q", q), positive("sigma_w2", sigma_w2), positive("sigma_b2", sigma_b2)
+    q, w, b = non_negative("q", q), non_negative("sigma_w2", sigma_w2), non_negative("sigma_b2", sigma_b2)
     f, c = as_activation(activation), _correlation(c)
     return plain((w * of_rows(_pair, f, q, c)[0] + b) / _length(f, q, w, b))
 
@@ -149,7 +149,7 @@ def correlation_slope(
 
     At c = 1 it is ``chi_1 * q / length_map(q)``, chi_1 itself at a fixed point.
     """
-    q, w, b = positive("q", q), positive("sigma_w2", sigma_w2), positive("sigma_b2", sigma_b2)
+    q, w, b = non_negative("q", q), non_negative("sigma_w2", sigma_w2), non_negative("sigma_b2", sigma_b2)
     f, c = as_activation(activation), _correlation(c)
     return plain(w * of_rows(_pair, f, q, c)[1] / _length(f, q, w, b))
 
@@ -179,7 +179,7 @@ def of_rows(moment: Callable[..., Floats], activation: ActivationLike, *argument
     return moments.reshape(moments.shape[:-1] + arrays[0].shape)
 
 
-def positive(what: str, values: npt.ArrayLike) -> Floats:
+def non_negative(what: str, values: npt.ArrayLike) -> Floats:
     """Check that values are finite and not negative."""
     array = np.asarray(values, dtype=np.float64)
     if not (np.isfinite(array) & (array >= 0)).all():

@@ -11,7 +11,7 @@ from initcore.activations import as_activation
 from initcore.moments import pair_moment_and_rate, second_moment, second_moment_and_rate, slope_moment
 from initcore.quadrature import EPS
 
-from .maps import Real, plain, positive
+from .maps import Real, non_negative, plain
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -85,7 +85,7 @@ def _settle(
     if not 1e-100 < start < 1e100:
         msg = f"start must be positive and finite, got {start!r}"
         raise ValueError(msg)
-    w, b = np.broadcast_arrays(positive("sigma_w2", sigma_w2), positive("sigma_b2", sigma_b2))
+    w, b = np.broadcast_arrays(non_negative("sigma_w2", sigma_w2), non_negative("sigma_b2", sigma_b2))
     q, limit, kind = _walk(f, w.ravel(), b.ravel(), start)
     slope = w.ravel() * second_moment_and_rate(f, limit)[1]
     chi = w.ravel() * slope_moment(f, limit)

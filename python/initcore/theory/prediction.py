@@ -33,7 +33,7 @@ from initcore.initializers import InitLike, get
 from initcore.nn import MLP
 
 from .layer_law import LayerLaw, layer_law
-from .maps import positive
+from .maps import non_negative
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -219,7 +219,7 @@ def _describe(
         bias = [_size(parameters.get(f"layers.{i}.bias", 0.0)) for i in range(len(shapes))]
     else:
         weight = [_std(law, shape) for law, shape in zip(inits, shapes, strict=True)]
-        bias = [float(positive("bias_std", bias_std))] * len(shapes)
+        bias = [float(non_negative("bias_std", bias_std))] * len(shapes)
     rotates = [isinstance(law, Orthogonal | DeltaOrthogonal) for law in inits]
     with np.errstate(divide="ignore"):
         return _Description(sizes, functions, list(2 * np.log(weight)), list(2 * np.log(bias)), rotates)
@@ -273,13 +273,13 @@ def _std(init: Initializer, shape: tuple[int, int]) -> float:
 def _inputs(x: float | npt.ArrayLike, inputs: int) -> tuple[float, float]:
     """Give the mean square of the inputs, and the variance of the logarithm of that of one input."""
     if np.ndim(x) == 0:
-        return float(positive("the mean square of the inputs", x)), 0.0
+        return float(non_negative("the mean square of the inputs", x)), 0.0
     array = matrix(x, np.dtype(np.float64), "x")
     if array.shape[1] != inputs or not len(array) or not np.isfinite(array).all():
         msg = f"x must have shape (batch, {inputs}) and finite numbers, got {array.shape}"
         raise ValueError(msg)
     squares = np.mean(array**2, axis=1)
-    mean = float(positive("the mean square of the inputs", squares.mean()))
+    mean = float(non_negative("the mean square of the inputs", squares.mean()))
     return mean, float(np.log1p(squares.var() / mean**2)) if mean else 0.0
 
 
