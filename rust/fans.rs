@@ -7,7 +7,7 @@
 //!     fan_in = inputs * kernel,   fan_out = outputs * kernel
 
 use crate::error::{Error, Result, invalid};
-use crate::region::{size, tuple};
+use crate::region::tuple;
 
 /// What an axis of a weight counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -224,17 +224,25 @@ impl Layout {
     /// (`fan_in`, `fan_out`) of a weight of this shape.
     ///
     /// # Errors
-    /// See [`Self::dimensions`]; or the shape has 2^63 or more elements.
+    /// See [`Self::dimensions`]; or a fan is 2^64 or more.
     pub fn fans(&self, shape: &[u64]) -> Result<(u64, u64)> {
         let dimensions = self.dimensions(shape)?;
-        size(shape)?;
-        // Saturating: only an empty array's other axes can multiply beyond 64 bits.
         let product = |channels: Role| {
-            dimensions
+            let lengths = dimensions
                 .iter()
                 .filter(|dim| dim.role == channels || dim.role == Role::Kernel)
-                .fold(1, |product: u64, dim| product.saturating_mul(dim.len))
+                .map(|dim| dim.len);
+            match lengths.clone().try_fold(1, u64::checked_mul) {
+                Some(fan) => Ok(fan),
+                None if lengths.clone().any(|len| len == 0) => Ok(0),
+                // only an empty array's other axes can multiply beyond 64 bits
+                None if shape.contains(&0) => Ok(u64::MAX),
+                None => Err(Error::TooLarge(format!(
+                    "the fans of shape {} are too big: 2^64 or more",
+                    tuple(shape)
+                ))),
+            }
         };
-        Ok((product(Role::Input), product(Role::Output)))
+        Ok((product(Role::Input)?, product(Role::Output)?))
     }
 }
