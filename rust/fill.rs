@@ -67,6 +67,30 @@ pub fn fill_part<T: Sample>(
     })
 }
 
+/// Calls `body` with each run of elements `begin .. begin + out.len()` of `region`, and its part of `out`: for values
+/// that are not made from words.
+///
+/// # Errors
+/// `stop` ended the work.
+pub(crate) fn by_run<T: Send>(
+    region: &Region,
+    begin: u64,
+    out: &mut [T],
+    threads: usize,
+    stop: Stop<'_>,
+    body: impl Fn(Run, &mut [T]) + Sync,
+) -> Result<()> {
+    let threads = threads.min(out.len().div_ceil(CHUNK));
+    let chunks = out.chunks_mut(CHUNK).enumerate();
+    parallel::for_each(threads, chunks, stop, |(i, mut out)| {
+        for run in region.runs(begin + (i * CHUNK) as u64, out.len()) {
+            let (now, later) = std::mem::take(&mut out).split_at_mut(run.len);
+            body(run, now);
+            out = later;
+        }
+    })
+}
+
 /// Writes the values of given words: the distribution by itself, without a stream.
 ///
 /// # Errors

@@ -8,18 +8,15 @@ use std::ops::Range;
 use crate::dispatch::Isa;
 use crate::distribution::Distribution;
 use crate::error::{Error, Result, invalid};
-use crate::fill::fill_part;
+use crate::fill::{by_run, fill_part};
 use crate::orthogonal::Orthogonal;
-use crate::parallel::{self, Stop};
+use crate::parallel::Stop;
 use crate::pattern::Pattern;
 use crate::region::{Region, size};
 use crate::sample::Sample;
 use crate::sparse::Sparse;
 use crate::stream::Stream;
 use crate::weight::Weight;
-
-/// Elements per work item.
-const CHUNK: usize = 1 << 16;
 
 /// The law of an array of a given shape.
 #[derive(Clone, Debug, PartialEq)]
@@ -95,9 +92,7 @@ impl Law {
             }
         })
     }
-}
 
-impl Law {
     /// Writes the values of `region` to `out`, in C order. A whole array goes there without a copy; for an empty part
     /// nothing is made.
     ///
@@ -178,16 +173,11 @@ fn by_index<T: Send>(
     stop: Stop<'_>,
     body: impl Fn(u64, &mut T) + Sync,
 ) -> Result<()> {
-    let threads = threads.min(out.len().div_ceil(CHUNK));
-    let chunks = out.chunks_mut(CHUNK).enumerate();
-    parallel::for_each(threads, chunks, stop, |(i, out)| {
-        let mut out = out.iter_mut();
-        for run in region.runs(begin + (i * CHUNK) as u64, out.len()) {
-            let mut index = run.start;
-            for x in out.by_ref().take(run.len) {
-                body(index, x);
-                index = index.wrapping_add_signed(run.step);
-            }
+    by_run(region, begin, out, threads, stop, |run, out| {
+        let mut index = run.start;
+        for x in out {
+            body(index, x);
+            index = index.wrapping_add_signed(run.step);
         }
     })
 }

@@ -2,11 +2,9 @@
 
 use crate::error::Result;
 use crate::fans::{Layout, Role};
-use crate::parallel::{self, Stop};
+use crate::fill::by_run;
+use crate::parallel::Stop;
 use crate::region::{Region, Run};
-
-/// Elements per work item.
-const CHUNK: usize = 1 << 16;
 
 /// Where an element stands: a number for each [`Role`], counted in C order among the axes of that role.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -117,15 +115,7 @@ impl Weight {
         stop: Stop<'_>,
         value: impl Fn(Place) -> T + Sync,
     ) -> Result<()> {
-        let threads = threads.min(out.len().div_ceil(CHUNK));
-        let chunks = out.chunks_mut(CHUNK).enumerate();
-        parallel::for_each(threads, chunks, stop, |(i, mut out)| {
-            for run in region.runs(begin + (i * CHUNK) as u64, out.len()) {
-                let (now, later) = std::mem::take(&mut out).split_at_mut(run.len);
-                self.evaluate_run(run, now, &value);
-                out = later;
-            }
-        })
+        by_run(region, begin, out, threads, stop, |run, out| self.evaluate_run(run, out, &value))
     }
 
     /// Divisions are slow; within a row only the last axis changes.
