@@ -4,7 +4,9 @@
 //! outputs (query, key and value) share an axis with their channels; that axis is seen as two, the first of which
 //! counts independent weights. With every axis in its [`Role`], both fans are products:
 //!
-//!     fan_in = inputs * kernel,   fan_out = outputs * kernel
+//! ```text
+//! fan_in = inputs * kernel,   fan_out = outputs * kernel
+//! ```
 
 use crate::error::{Error, Result, invalid};
 use crate::region::tuple;
