@@ -82,10 +82,7 @@ def cost_curves(
         if isinstance(results, Mapping)
         else [(f"{result.init}: {result.verdict}", result.history) for result in judged]
     )
-    if ax is None:
-        from matplotlib import pyplot as plt
-
-        _, ax = plt.subplots(figsize=(7.5, 4.2), layout="constrained")
+    ax = _new_axes(7.5, 4.2) if ax is None else ax
     ax.set_yscale("log")
     crosses = []
     for i, (label, history) in enumerate(histories):
@@ -225,10 +222,7 @@ def variance_with_depth(
         if not isinstance(one, Prediction):
             raise TypeError(f"expected a Prediction, as theory.predict gives, got {type(one).__name__}")
     points = measured if isinstance(measured, Mapping) else {"": measured}
-    if ax is None:
-        from matplotlib import pyplot as plt
-
-        _, ax = plt.subplots(figsize=(6.0, 4.0), layout="constrained")
+    ax = _new_axes(6.0, 4.0) if ax is None else ax
     ax.set_yscale("log")
     for i, (name, one) in enumerate(several.items()):
         estimate = getattr(one, quantity)
@@ -296,10 +290,7 @@ def phase_diagram(
 
     from .theory import fixed_point
 
-    if ax is None:
-        from matplotlib import pyplot as plt
-
-        _, ax = plt.subplots(figsize=(5.0, 4.0), layout="constrained")
+    ax = _new_axes(5.0, 4.0) if ax is None else ax
     w, b = np.linspace(*sigma_w, resolution), np.linspace(*sigma_b, resolution)
     point = fixed_point(activation, *np.meshgrid(w**2, b**2))
     with np.errstate(divide="ignore"):
@@ -433,6 +424,14 @@ def _grid(rows: int, layers: int) -> tuple[tuple[int, int], tuple[float, float]]
 def _chosen(layers: int, columns: int) -> list[int]:
     """Choose the layers to draw, spread evenly from the first to the last."""
     return sorted({round(i) for i in np.linspace(0, layers - 1, min(layers, columns))})
+
+
+def _new_axes(width: float, height: float) -> Axes:
+    """Make a figure of this size in inches with one plot."""
+    from matplotlib import pyplot as plt
+
+    _, ax = plt.subplots(figsize=(width, height), layout="constrained")
+    return ax
 
 
 def _tidy(ax: Axes) -> None:
