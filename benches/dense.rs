@@ -8,6 +8,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use initcore::dispatch::{self, Kernel};
 use initcore::nn::Run;
 use initcore::nn::activation::Activation;
+use initcore::nn::diagnosis::Options;
 use initcore::nn::gemm::{Matrix, product};
 use initcore::nn::loss::{Loss, Targets};
 use initcore::nn::mlp::Mlp;
@@ -83,6 +84,11 @@ fn networks(c: &mut Criterion) {
                 bench.iter(|| {
                     mlp.loss_and_grad(black_box(&data), loss, &mut workspace, run).unwrap()
                 });
+            });
+            let thresholds = vec![0.05; depth];
+            let options = Options { loss: Some(loss), thresholds: &thresholds, optimizer: None };
+            group.bench_function(format!("diagnose/threads={threads}"), |bench| {
+                bench.iter(|| mlp.diagnose(black_box(&data), &options, run).unwrap());
             });
             group.bench_function(format!("adam/threads={threads}"), |bench| {
                 // Gradients and parameters change places with every step.

@@ -8,6 +8,9 @@ use initcore::Error;
 use initcore::dispatch::Isa;
 use initcore::distribution::Distribution;
 use initcore::fill::fill;
+use initcore::nn::Run;
+use initcore::nn::diagnosis::{LayerArrays, diagnose_layer};
+use initcore::nn::real::Real;
 use initcore::parallel::NEVER;
 use initcore::region::Region;
 use initcore::sample::Sample;
@@ -78,5 +81,39 @@ fn every_isa_gives_the_same_bits() {
             .collect();
         assert!(results.windows(2).all(|pair| pair[0] == pair[1]), "{distribution:?}");
     }
+    before.force().unwrap();
+}
+
+/// All numbers of a layer's diagnosis that come without a matrix product.
+fn statistics<T: Real>() -> String {
+    let values: Vec<T> = (0..67 * 53).map(|i| T::narrow((f64::from(i) * 12.9898).sin())).collect();
+    let some = Some(values.as_slice());
+    let (rows, threshold, none) = (67, 0.3, None);
+    let arrays = LayerArrays {
+        y: &values,
+        rows,
+        slope: some,
+        threshold,
+        dz: some,
+        weight: some,
+        bias: none,
+        weight_gradient: some,
+        bias_gradient: none,
+    };
+    let layer = diagnose_layer(&arrays, Run::SERIAL).unwrap();
+    format!("{:?}", (layer.outputs.moments, layer.slopes, layer.copies, layer.weight_norm))
+}
+
+#[test]
+fn every_isa_gives_the_same_statistics() {
+    let _guard = ONE_AT_A_TIME.lock();
+    let before = Isa::current().unwrap();
+    let results: Vec<_> = Isa::available()
+        .map(|isa| {
+            isa.force().unwrap();
+            statistics::<f32>() + &statistics::<f64>()
+        })
+        .collect();
+    assert!(results.windows(2).all(|pair| pair[0] == pair[1]), "{results:?}");
     before.force().unwrap();
 }

@@ -29,6 +29,7 @@ __all__ = [
     "check_schedule",
     "dense_backward",
     "dense_forward",
+    "diagnose_layer",
     "get_isa",
     "get_num_threads",
     "loss_has_accuracy",
@@ -163,6 +164,14 @@ class Mlp:
     def loss_and_grad(
         self, samples: Samples, loss: str, num_threads: int | None
     ) -> tuple[float, dict[str, Array]]: ...
+    def diagnose(
+        self,
+        samples: Samples,
+        loss: str | None,
+        thresholds: Sequence[float],
+        optimizer: object | None,
+        num_threads: int | None,
+    ) -> dict[str, Any]: ...
     def evaluate(
         self, samples: Samples, loss: str, num_threads: int | None
     ) -> tuple[float, float | None]: ...
@@ -194,6 +203,17 @@ def dense_backward(
 def dense_forward(
     x: Array, w: Array, b: Array | None, activation: str, num_threads: int | None
 ) -> tuple[Array, Array | None]: ...
+def diagnose_layer(
+    y: Array,
+    slope: Array | None,
+    dz: Array | None,
+    weight: Array | None,
+    bias: Array | None,
+    weight_gradient: Array | None,
+    bias_gradient: Array | None,
+    threshold: float,
+    num_threads: int | None,
+) -> dict[str, Any]: ...
 def available_isas() -> list[str]: ...
 def get_isa() -> str: ...
 def get_num_threads() -> int: ...

@@ -15,12 +15,18 @@
 //! | [`optimizer`] | SGD, Adagrad, `RMSProp`, Adam, `AdamW` over that buffer |
 //! | [`schedule`] | how the learning rate changes over a fit |
 //! | [`train`] | the whole training loop |
+//! | [`statistics`] | moments and slopes, in one sweep |
+//! | [`batch`] | units that never change, and how alike samples look to a layer |
+//! | [`twins`] | units that do the same as others |
+//! | [`diagnosis`] | all of that for every layer, in one pass |
 //!
 //! Law 2: results do not depend on the number of threads. Work is split into blocks of the *output*
 //! whose size is a function of the shape alone, and each block is computed by one thread.
 
 pub mod activation;
+pub mod batch;
 pub mod dense;
+pub mod diagnosis;
 pub mod elementary;
 mod elementary_table;
 pub mod gemm;
@@ -31,7 +37,9 @@ pub mod pass;
 pub mod real;
 pub mod schedule;
 mod spec;
+pub mod statistics;
 pub mod train;
+pub mod twins;
 
 use crate::dispatch::Isa;
 use crate::dispatch::with_default_floats;
@@ -71,12 +79,12 @@ where
 }
 
 /// `len` zeros, or [`Error::OutOfMemory`] where the allocator would have aborted.
-fn zeros<T: real::Real>(len: usize) -> Result<Vec<T>> {
+fn zeros<T: Clone + Default>(len: usize) -> Result<Vec<T>> {
     let mut buffer = Vec::new();
     buffer
         .try_reserve_exact(len)
         .map_err(|_| Error::OutOfMemory(format!("cannot allocate an array of {len} elements")))?;
-    buffer.resize(len, T::zero());
+    buffer.resize(len, T::default());
     Ok(buffer)
 }
 

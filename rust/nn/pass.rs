@@ -79,10 +79,24 @@ impl Rows<'_> {
     }
 }
 
+/// What looks on while a block of rows is in cache; `()` does not.
+pub(super) trait Observer<T>: Send {
+    /// The inputs `(rows, inputs)`.
+    fn inputs(&mut self, _x: &[T]) {}
+
+    /// What comes out of a layer and f'(z), both `(rows, fan_out)`.
+    fn outputs(&mut self, _layer: usize, _y: &[T], _slope: &[T]) {}
+
+    /// dL/dz of a layer, `(rows, fan_out)`.
+    fn errors(&mut self, _layer: usize, _dz: &[T]) {}
+}
+
+impl<T> Observer<T> for () {}
+
 /// A block of rows on its way through the network and back.
 #[derive(Debug)]
-struct Block<T> {
-    rows: usize,
+pub(super) struct Block<T> {
+    pub(super) rows: usize,
     /// `(rows, inputs)`.
     x: Vec<T>,
     labels: Vec<i64>,
@@ -131,9 +145,19 @@ impl<T: Real> Block<T> {
         if layer == 0 { &self.x } else { &self.y[layer - 1] }
     }
 
-    /// What comes out of `layer`.
-    fn outputs(&self, layer: &LayerShape, i: usize) -> &[T] {
+    /// The inputs `(rows, inputs)`.
+    pub(super) fn x(&self) -> &[T] {
+        &self.x
+    }
+
+    /// What comes out of layer `i`.
+    pub(super) fn outputs(&self, layer: &LayerShape, i: usize) -> &[T] {
         &self.y[i][..self.rows * layer.fan_out]
+    }
+
+    /// dL/dz of layer `i`.
+    pub(super) fn errors(&self, layer: &LayerShape, i: usize) -> &[T] {
+        &self.delta[i][..self.rows * layer.fan_out]
     }
 
     fn take(&mut self, data: &Dataset<'_, T>, rows: &Rows<'_>, positions: Range<usize>) {
@@ -151,17 +175,28 @@ impl<T: Real> Block<T> {
         }
     }
 
-    /// Forward, loss, backward to the errors of every layer, for samples that [`Block::take`] took.
-    fn pass(&mut self, mlp: &Mlp<T>, like: Targets<'_, T>, loss: Loss, scale: f64) {
+    /// Forward, loss, backward to the errors of every layer, for samples that [`Block::take`] took. Without a loss, the
+    /// values of the targets are dL/dy.
+    fn pass(
+        &mut self,
+        mlp: &Mlp<T>,
+        like: Targets<'_, T>,
+        loss: Option<Loss>,
+        scale: f64,
+        mut observer: impl Observer<T>,
+    ) {
         let Self { rows, x, labels, values, weights, y, delta, dy, sums } = self;
         let depth = mlp.layers().len();
+        observer.inputs(x);
         for i in 0..depth {
-            let layer = mlp.layer(i, Some(loss));
+            let layer = mlp.layer(i, loss);
             let (below, above) = y.split_at_mut(i);
             let x = below.last().unwrap_or(x);
             let size = *rows * layer.fan_out;
             let x = &x[..*rows * layer.fan_in];
-            layer.forward_block(x, &mut above[0][..size], Some(&mut delta[i][..size]));
+            let (y, slope) = (&mut above[0][..size], &mut delta[i][..size]);
+            layer.forward_block(x, y, Some(slope));
+            observer.outputs(i, y, slope);
         }
         let truth = match like.truth {
             Truth::Labels(_) => Truth::Labels(labels),
@@ -170,11 +205,18 @@ impl<T: Real> Block<T> {
         let targets = Targets { truth, weights: like.weights.map(|_| weights.as_slice()) };
         let outputs = mlp.outputs();
         let size = *rows * outputs;
-        *sums = loss.rows(&y[depth - 1][..size], targets, outputs, scale, Some(&mut dy[..size]));
+        let (y, dy_top) = (&y[depth - 1][..size], &mut dy[..size]);
+        *sums = if let Some(loss) = loss {
+            loss.rows(y, targets, outputs, scale, Some(dy_top))
+        } else {
+            dy_top.copy_from_slice(values);
+            Sums::default()
+        };
         for i in (0..depth).rev() {
-            let layer = mlp.layer(i, Some(loss));
+            let layer = mlp.layer(i, loss);
             let delta = &mut delta[i][..*rows * layer.fan_out];
             multiply(delta, dy);
+            observer.errors(i, delta);
             if i > 0 {
                 layer.backward_block(delta, &mut dy[..*rows * layer.fan_in]);
             }
@@ -249,7 +291,8 @@ impl<T: Real> Workspace<T> {
         &self.gradients
     }
 
-    fn used(&self) -> &[Block<T>] {
+    /// The blocks of the last pass, in the order of their rows.
+    pub(super) fn used(&self) -> &[Block<T>] {
         &self.blocks[..self.used]
     }
 
@@ -270,6 +313,11 @@ impl<T: Real> Workspace<T> {
             .map(|piece| piece.layer)
     }
 
+    /// How many blocks a batch of `rows` samples makes.
+    pub(super) fn count_blocks(&self, rows: usize) -> usize {
+        rows.div_ceil(self.block_rows)
+    }
+
     /// Pass 1 over the samples `rows`: the sum of the losses, how many decisions were right, and the denominator of
     /// the mean. The gradients stay as they are. Data and targets have been checked.
     pub(super) fn errors(
@@ -280,20 +328,40 @@ impl<T: Real> Workspace<T> {
         loss: Loss,
         run: Run<'_>,
     ) -> Result<(Sums, f64)> {
-        let (batch, size) = (rows.len(), self.block_rows);
         let weight = match data.targets.weights {
-            Some(weights) => rows.at(0..batch).map(|row| weights[row].widen()).sum(),
-            None => batch as f64,
+            Some(weights) => rows.at(0..rows.len()).map(|row| weights[row].widen()).sum(),
+            None => rows.len() as f64,
         };
         let normalizer = weight * loss.terms(mlp.outputs()) as f64;
         let scale = if normalizer > 0.0 { normalizer.recip() } else { 0.0 };
-        self.used = batch.div_ceil(size);
-        let blocks = self.blocks[..self.used].iter_mut().enumerate();
-        for_each(run, blocks.len(), blocks, |(i, block)| {
+        let nobody = std::iter::repeat(());
+        let sums = self.observed(mlp, data, rows, Some(loss), scale, nobody, run)?;
+        Ok((sums, normalizer))
+    }
+
+    /// The same with an observer for each block, and for a loss that is multiplied by `scale`; without a loss, for
+    /// targets that are dL/dy.
+    #[expect(clippy::too_many_arguments, reason = "what a pass is made of")]
+    pub(super) fn observed<O: Observer<T>>(
+        &mut self,
+        mlp: &Mlp<T>,
+        data: &Dataset<'_, T>,
+        rows: &Rows<'_>,
+        loss: Option<Loss>,
+        scale: f64,
+        observers: impl Iterator<Item = O> + Send,
+        run: Run<'_>,
+    ) -> Result<Sums> {
+        let (batch, size) = (rows.len(), self.block_rows);
+        self.used = self.count_blocks(batch);
+        let blocks = self.blocks[..self.used].iter_mut();
+        let count = blocks.len();
+        let items = blocks.zip(observers).enumerate();
+        for_each(run, count, items, |(i, (block, observer))| {
             block.take(data, rows, i * size..((i + 1) * size).min(batch));
-            block.pass(mlp, data.targets, loss, scale);
+            block.pass(mlp, data.targets, loss, scale, observer);
         })?;
-        Ok((self.used().iter().map(|block| block.sums).sum(), normalizer))
+        Ok(self.used().iter().map(|block| block.sums).sum())
     }
 
     /// Pass 2: the gradients of the samples that [`Workspace::errors`] saw; gives their L2 norm.

@@ -117,7 +117,19 @@ pub fn empty<'py, T: Element>(
     Ok(empty_of(shape, &numpy::dtype::<T>(py))?.cast_into()?)
 }
 
-/// The same for any dtype.
+/// A new array holding a copy of `values`.
+pub fn array<'py, T: Number>(
+    py: Python<'py>,
+    shape: &[usize],
+    values: &[T],
+) -> PyResult<Bound<'py, PyArrayDyn<T>>> {
+    let shape: Vec<u64> = shape.iter().map(|n| *n as u64).collect();
+    let array = empty::<T>(py, &shape)?;
+    array.readwrite().as_slice_mut()?.copy_from_slice(values);
+    Ok(array)
+}
+
+/// [`empty`] for any dtype.
 pub fn empty_of<'py>(
     shape: &[u64],
     descr: &Bound<'py, PyArrayDescr>,

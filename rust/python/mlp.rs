@@ -10,12 +10,14 @@ use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
-use super::array::{Number, RealDtype, empty};
+use super::array::{Number, RealDtype, array, empty};
 use super::call::{detached, threads};
+use super::diagnose;
 use super::optimizer::{number, optimizer, schedule};
 use crate::error::{Error, Result};
 use crate::nn::Run;
 use crate::nn::activation::Activation;
+use crate::nn::diagnosis::Options;
 use crate::nn::loss::{Loss, Targets, Truth};
 use crate::nn::mlp::Mlp as Core;
 use crate::nn::pass::{Dataset, Workspace};
@@ -146,18 +148,6 @@ impl<'py, T: Number> Samples<'py, T> {
     }
 }
 
-/// A new array holding a copy of `values`.
-fn array<'py, T: Number>(
-    py: Python<'py>,
-    shape: &[usize],
-    values: &[T],
-) -> PyResult<Bound<'py, PyArrayDyn<T>>> {
-    let shape: Vec<u64> = shape.iter().map(|n| *n as u64).collect();
-    let array = empty::<T>(py, &shape)?;
-    array.readwrite().as_slice_mut()?.copy_from_slice(values);
-    Ok(array)
-}
-
 /// The parameters, or gradients laid out like them, by name.
 fn named<'py, T: Number>(
     py: Python<'py>,
@@ -248,6 +238,20 @@ fn loss_and_grad<'py, T: Number>(
         Ok((evaluation, workspace))
     })?;
     Ok((evaluation.loss, named(py, &mlp, workspace.gradients())?))
+}
+
+/// With targets for a loss, or, without one, with dL/dy in their place.
+fn diagnose<'py, T: Number>(
+    net: &Shared<T>,
+    samples: &SampleArrays<'py>,
+    options: &Options<'_>,
+    threads: usize,
+) -> PyResult<Bound<'py, PyDict>> {
+    let (mlp, py) = (net.get(), samples.0.py());
+    let samples = Samples::new(&mlp, "x", samples)?;
+    let data = samples.dataset()?;
+    let diagnosis = detached(py, |stop| mlp.diagnose(&data, options, Run { threads, stop }))?;
+    diagnose::network(py, &diagnosis)
 }
 
 fn evaluate<T: Number>(
@@ -401,6 +405,24 @@ impl Mlp {
     ) -> PyResult<(f64, Bound<'py, PyDict>)> {
         let (loss, threads) = (loss.parse()?, threads(num_threads)?);
         with_net!(self, |net| loss_and_grad(net, &samples, loss, threads))
+    }
+
+    /// Statistics of every layer; without a loss, the targets of `samples` are dL/dy.
+    fn diagnose<'py>(
+        &self,
+        samples: SampleArrays<'py>,
+        loss: Option<&str>,
+        thresholds: Vec<f64>,
+        optimizer: Option<&Bound<'py, PyAny>>,
+        num_threads: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let options = Options {
+            loss: loss.map(str::parse).transpose()?,
+            thresholds: &thresholds,
+            optimizer: optimizer.map(self::optimizer).transpose()?,
+        };
+        let threads = threads(num_threads)?;
+        with_net!(self, |net| diagnose(net, &samples, &options, threads))
     }
 
     /// Loss and accuracy.

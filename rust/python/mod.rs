@@ -8,6 +8,7 @@ mod array;
 mod call;
 mod config;
 mod dense;
+mod diagnose;
 mod index;
 mod initializer;
 mod layout;
@@ -25,6 +26,8 @@ mod _core {
     };
     #[pymodule_export]
     use super::dense::{activation, dense_backward, dense_forward};
+    #[pymodule_export]
+    use super::diagnose::diagnose_arrays;
     #[pymodule_export]
     use super::initializer::{
         Constant, DeltaOrthogonal, Embedding, Identity, Initializer, Normal, Orthogonal, Sparse,

@@ -1,0 +1,59 @@
+"""What a diagnosis costs beside the pass that it looks on: ``python benches/diagnose_cost.py``.
+
+Calls of both take turns, so that what else runs on the machine slows both; a cost is the fastest of them.
+"""
+
+import argparse
+import time
+
+import numpy as np
+
+import initcore as ic
+
+LOSS = "softmax_cross_entropy"
+# Sizes, rows of a batch, calls.
+CASES = [
+    ([64, 128, 10], 128, 2000),
+    ([784, 256, 128, 10], 128, 400),
+    ([784, 512, 512, 512, 512, 10], 256, 60),
+    ([1024, 2048, 2048, 1024], 1024, 5),
+]
+
+
+def costs(sizes, batch, calls, init, threads):
+    """Give the seconds of loss and gradients, and of a diagnosis."""
+    net = ic.MLP(sizes, activation="relu", init=init, seed=0)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(batch, sizes[0])).astype(np.float32)
+    samples = net._samples(x, rng.integers(0, sizes[-1], batch), LOSS, None)
+    thresholds = [0.05] * (len(sizes) - 1)
+    work = [
+        lambda: net._core.loss_and_grad(samples, LOSS, threads),
+        lambda: net._core.diagnose(samples, LOSS, thresholds, None, threads),
+    ]
+    best = [np.inf, np.inf]
+    for _ in range(calls):
+        for i, call in enumerate(work):
+            begin = time.perf_counter()
+            call()
+            best[i] = min(best[i], time.perf_counter() - begin)
+    return best
+
+
+def main():
+    """Print a row for each network and number of threads."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--init", default="he_normal", help="initialization of the networks")
+    parser.add_argument("--repeat", type=float, default=1.0, help="multiplies the numbers of calls")
+    arguments = parser.parse_args()
+    print(f"{'network':34} {'batch':>5} {'threads':>7} {'pass us':>9} {'diagnosis us':>12} {'ratio':>6}")
+    for sizes, batch, calls in CASES:
+        name = "-".join(map(str, sizes))
+        for threads in (1, 2):
+            count = max(1, round(calls * arguments.repeat))
+            one, both = costs(sizes, batch, count, arguments.init, threads)
+            print(f"{name:34} {batch:5} {threads:7} {one * 1e6:9.0f} {both * 1e6:12.0f} {both / one:6.2f}")
+
+
+if __name__ == "__main__":
+    main()
