@@ -20,17 +20,21 @@ S. Schoenholz, J. Gilmer, S. Ganguli, J. Sohl-Dickstein, Deep information propag
 
 from initcore.activations import Activation
 
+from .inputs import Inputs
 from .maps import chi, correlation_map, correlation_slope, critical, length_map, length_slope
 from .phases import FixedPoint, correlation_fixed_point, depth_scales, fixed_point, phase
 from .prediction import Estimate, Prediction, predict
 from .recommendation import Recommendation, recommend
+from .statistics import Statistics, statistics
 
 __all__ = [
     "Activation",
     "Estimate",
     "FixedPoint",
+    "Inputs",
     "Prediction",
     "Recommendation",
+    "Statistics",
     "chi",
     "correlation_fixed_point",
     "correlation_map",
@@ -43,4 +47,5 @@ __all__ = [
     "phase",
     "predict",
     "recommend",
+    "statistics",
 ]

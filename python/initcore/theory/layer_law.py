@@ -7,6 +7,7 @@ input to input. Logarithms throughout, since signals vanish and explode beyond w
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,7 +56,7 @@ class LayerLaw:
     covariance: float
 
 
-def layer_law(f: Activation, log_q: float, spread: float, sphere: float) -> LayerLaw:
+def _compute(f: Activation, log_q: float, spread: float, sphere: float) -> LayerLaw:
     """Compute a `LayerLaw`.
 
     Parameters
@@ -99,6 +100,9 @@ def layer_law(f: Activation, log_q: float, spread: float, sphere: float) -> Laye
         gain_noise=noise(slope4, 2 * slope, 3.0),  # E[g^4] = 3
         covariance=noise(product, value + slope),
     )
+
+
+layer_law = lru_cache(maxsize=1024)(_compute)
 
 
 def _log_mean(logs: Floats) -> float:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from initcore import notebook
 from initcore._core import DeltaOrthogonal, Identity, Initializer, Orthogonal, ZerO
 from initcore.activations import Activation, as_activation
 from initcore.arrays import integer, matrix, per_layer
@@ -107,19 +108,25 @@ class Prediction:
     dz: Estimate
     dw: Estimate
 
+    def _rows(self) -> list[list[str]]:
+        rows = [["layer", "width", "activation", *QUANTITIES]]
+        for i, name in enumerate(self.activations):
+            cells = [_cell(getattr(self, q).mean[i], getattr(self, q).std[i]) for q in QUANTITIES]
+            rows.append([str(i), str(self.sizes[i + 1]), name, *cells])
+        return rows
+
     def __str__(self) -> str:
         """Lay out a table: a row for each layer, columns of mean and standard deviation."""
-        head = ["layer", "width", "activation", *QUANTITIES]
-        rows = [
-            [str(i), str(self.sizes[i + 1]), name]
-            + [_cell(getattr(self, q).mean[i], getattr(self, q).std[i]) for q in QUANTITIES]
-            for i, name in enumerate(self.activations)
-        ]
-        widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+        rows = self._rows()
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         return "\n".join(
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in [head, *rows]
+            for row in rows
         )
+
+    def _repr_html_(self) -> str:
+        head, *rows = self._rows()
+        return notebook.fragment(notebook.table(head, rows))
 
 
 def _cell(mean: float, std: float) -> str:
@@ -127,7 +134,7 @@ def _cell(mean: float, std: float) -> str:
 
 
 def predict(
-    network: MLP | Sequence[int],
+    network: MLP | Sequence[int] | Description,
     x: float | npt.ArrayLike = 1.0,
     *,
     activation: ActivationLike | Sequence[ActivationLike] | None = None,
@@ -187,15 +194,15 @@ def predict(
     ([2.0, 2.0, 2.0], [0.28, 0.53, 1.14])
     """
     given = {"activation": activation, "output_activation": output_activation, "init": init}
-    net = _describe(network, given, bias_std, actual=actual)
+    net = describe(network, given, bias_std, actual=actual)
     q0, spread = _inputs(x, net.sizes[0])
     with np.errstate(all="ignore"):  # vanished and exploded signals are 0 and infinite
-        estimates = _propagate(net, q0, spread)
+        estimates = _downward(net, upward(net, q0, spread))
     return Prediction(net.sizes, tuple(f.name for f in net.functions), **estimates)
 
 
 @dataclass(frozen=True, eq=False)
-class _Description:
+class Description:
     """A network: sizes, and for each layer the activation and logarithms of the variances."""
 
     sizes: tuple[int, ...]
@@ -205,9 +212,12 @@ class _Description:
     rotates: list[bool]  # orthogonal weights
 
 
-def _describe(
-    network: MLP | Sequence[int], given: dict[str, Any], bias_std: float, *, actual: bool
-) -> _Description:
+def describe(
+    network: MLP | Sequence[int] | Description, given: dict[str, Any], bias_std: float, *, actual: bool
+) -> Description:
+    """Look up what the theory needs; given: arguments of `predict` by name, None for those left out."""
+    if isinstance(network, Description):
+        return network
     functions, inits, sizes = _layers(network, given)
     shapes = list(pairwise(sizes))
     if actual:
@@ -222,7 +232,7 @@ def _describe(
         bias = [float(non_negative("bias_std", bias_std))] * len(shapes)
     rotates = [isinstance(law, Orthogonal | DeltaOrthogonal) for law in inits]
     with np.errstate(divide="ignore"):
-        return _Description(sizes, functions, list(2 * np.log(weight)), list(2 * np.log(bias)), rotates)
+        return Description(sizes, functions, list(2 * np.log(weight)), list(2 * np.log(bias)), rotates)
 
 
 def _layers(
@@ -274,82 +284,37 @@ def _inputs(x: float | npt.ArrayLike, inputs: int) -> tuple[float, float]:
     """Give the mean square of the inputs, and the variance of the logarithm of that of one input."""
     if np.ndim(x) == 0:
         return float(non_negative("the mean square of the inputs", x)), 0.0
-    array = matrix(x, np.dtype(np.float64), "x")
+    return mean_and_spread(checked_inputs(x, inputs))
+
+
+def checked_inputs(x: npt.ArrayLike, inputs: int) -> Floats:
+    """Check a batch of inputs: (batch, inputs)."""
+    array: npt.NDArray[np.float64] = matrix(x, np.dtype(np.float64), "x").astype(np.float64, copy=False)
     if array.shape[1] != inputs or not len(array) or not np.isfinite(array).all():
         msg = f"x must have shape (batch, {inputs}) and finite numbers, got {array.shape}"
         raise ValueError(msg)
-    squares = np.mean(array**2, axis=1)
+    return array
+
+
+def mean_and_spread(x: Floats) -> tuple[float, float]:
+    """Give the mean square of inputs, and the variance of the logarithm of that of one input."""
+    squares = np.mean(x**2, axis=1)
     mean = float(non_negative("the mean square of the inputs", squares.mean()))
     return mean, float(np.log1p(squares.var() / mean**2)) if mean else 0.0
 
 
-def _propagate(net: _Description, q0: float, spread: float) -> dict[str, Estimate]:
-    """Follow the logarithms of a and d up the layers and down again, and put together what is measured."""
-    depth, sizes = len(net.functions), net.sizes
-    noise = np.zeros((depth, 2, 2))  # covariances in each layer
-
-    def variance(by: Floats) -> float:
-        return float(np.einsum("li,lij,lj", by, noise, by))
-
-    # Logarithms of a, from the inputs to the last layer: the centre and what it is by each noise, (depth, 2).
-    signals = [(np.log(q0), np.zeros((depth, 2)))]
-    layers: list[_Layer] = []
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in QUANTITIES}
-    for i, f in enumerate(net.functions):
-        n, (signal, signal_by) = sizes[i + 1], signals[-1]
-        passed = np.log(sizes[i]) + net.weight[i] + signal + variance(signal_by) / 2
-        log_q = np.logaddexp(passed, net.bias[i])
-        share = float(np.exp(passed - log_q)) if np.isfinite(log_q) else 0.0
-        q_by, spread = share * signal_by, share**2 * spread
-        turned = 1 - _lost(sizes[i], n) if net.rotates[i] else 0.0
-        above = 1 - _lost(sizes[i + 2], n) if i + 1 < depth and net.rotates[i + 1] else 0.0
-        kept = share**2 * turned  # biases do not turn with the weights
-
-        law = layer_law(f, log_q, variance(q_by) + spread, kept / n)
-        # A rotation takes out of each noise what goes with the mean of z^2, and that of g^2.
-        forward = law.value_noise - 2 * law.value_rate**2 * kept
-        own = law.slope_noise - 2 * law.slope_rate**2 * kept
-        back = law.gain_noise - 2 * law.slope_rate**2 * kept - 2 * above
-        both = law.covariance - 2 * law.value_rate * law.slope_rate * kept
-        noise[i] = np.log1p(np.array([[max(forward, 0.0), both], [both, max(back, 0.0)]]) / n)
-
-        y_by, gain_by = law.value_rate * q_by, law.slope_rate * q_by
-        found["z"].append((log_q, np.log1p(2 * (1 - kept) / n) + variance(q_by)))
-        found["slope"].append((law.slope, np.log1p(max(own, 0.0) / n) + variance(gain_by)))
-        y_by[i, 0] = gain_by[i, 1] = 1.0
-        found["y"].append((law.value, variance(y_by)))
-        spread *= law.value_rate**2
-        signals.append((law.value - variance(y_by) / 2, y_by))
-        layers.append(_Layer(law, log_q, share, above, law.slope - variance(gain_by) / 2, gain_by))
-
-    gradient, gradient_by = 0.0, np.zeros((depth, 2))
-    along = extra = 0.0
-    output, output_by = signals[-2]
-    for i in reversed(range(depth)):
-        if i + 1 < depth:
-            here = layers[i]
-            gradient += here.gain + np.log(sizes[i + 2]) + net.weight[i + 1]
-            gradient_by = gradient_by + here.gain_by
-            more, along = here.length_feedback(sizes[i + 1], layers[i + 1].share * along)
-            extra += np.log1p(more)
-        # The feedback is by the square of one normal number.
-        more = np.log1p(2 * np.expm1(-abs(extra)) ** 2)
-        signal, signal_by = signals[i]
-        dw_by = gradient_by + signal_by - output_by
-        dw = gradient + extra + signal - output + variance(dw_by) / 2
-        found["dz"].insert(0, (gradient + extra + variance(gradient_by) / 2, variance(gradient_by) + more))
-        found["dw"].insert(0, (dw, variance(dw_by) + more))
-    return {name: _estimate(np.array(pairs)) for name, pairs in found.items()}
-
-
 @dataclass(frozen=True, eq=False)
-class _Layer:
+class Layer:
     """What the way back needs to know of the way up."""
 
     law: LayerLaw
     log_q: float
+    spread: float  # variance of log Q between inputs of different lengths
     share: float  # of Q that comes from the signal, not from the biases
+    kept: float  # of the length of z that weights keep which are rotations
     turned: float  # 1 where the weights above keep the length of gradients
+    signal: float  # centre of log a of what comes in, and what it is by each noise
+    signal_by: Floats
     gain: float  # centre of log mean f'^2 g^2, and what it is by each noise
     gain_by: Floats
 
@@ -365,6 +330,83 @@ class _Layer:
         ratio = np.nan_to_num(np.exp(law.value - self.log_q - law.slope), posinf=0.0)  # M / (Q S)
         more = max(part * above, -0.5)
         return more, float(2 * law.slope_rate + (law.value_rate**2 * ratio - part) * above) / (1 + more)
+
+
+@dataclass(frozen=True, eq=False)
+class Upward:
+    """What came of the way up."""
+
+    layers: list[Layer]
+    noise: Floats  # covariances in each layer, (depth, 2, 2)
+    found: dict[
+        str, list[tuple[float, float]]
+    ]  # by quantity: the logarithm of the mean, variance of the logarithm
+
+    def variance(self, by: Floats) -> float:
+        """Give the variance of a combination of the noises; by: (depth, 2)."""
+        return float(np.einsum("li,lij,lj", by, self.noise, by))
+
+
+def upward(net: Description, q0: float, spread: float) -> Upward:
+    """Follow the logarithm of a up the layers: the centre and what it is by each noise, (depth, 2).
+
+    q0 and spread: the mean square of the inputs, and the variance of the logarithm of that of one input.
+    """
+    depth, sizes = len(net.functions), net.sizes
+    up = Upward([], np.zeros((depth, 2, 2)), {name: [] for name in QUANTITIES})
+    variance, found = up.variance, up.found
+    signal, signal_by = float(np.log(q0)), np.zeros((depth, 2))
+    for i, f in enumerate(net.functions):
+        n = sizes[i + 1]
+        passed = np.log(sizes[i]) + net.weight[i] + signal + variance(signal_by) / 2
+        log_q = float(np.logaddexp(passed, net.bias[i]))
+        share = float(np.exp(passed - log_q)) if np.isfinite(log_q) else 0.0
+        q_by, spread = share * signal_by, share**2 * spread
+        turned = 1 - _lost(sizes[i], n) if net.rotates[i] else 0.0
+        above = 1 - _lost(sizes[i + 2], n) if i + 1 < depth and net.rotates[i + 1] else 0.0
+        kept = share**2 * turned  # biases do not turn with the weights
+
+        law = layer_law(f, log_q, variance(q_by) + spread, kept / n)
+        # A rotation takes out of each noise what goes with the mean of z^2, and that of g^2.
+        forward = law.value_noise - 2 * law.value_rate**2 * kept
+        own = law.slope_noise - 2 * law.slope_rate**2 * kept
+        back = law.gain_noise - 2 * law.slope_rate**2 * kept - 2 * above
+        both = law.covariance - 2 * law.value_rate * law.slope_rate * kept
+        up.noise[i] = np.log1p(np.array([[max(forward, 0.0), both], [both, max(back, 0.0)]]) / n)
+
+        y_by, gain_by = law.value_rate * q_by, law.slope_rate * q_by
+        found["z"].append((log_q, np.log1p(2 * (1 - kept) / n) + variance(q_by)))
+        found["slope"].append((law.slope, np.log1p(max(own, 0.0) / n) + variance(gain_by)))
+        y_by[i, 0] = gain_by[i, 1] = 1.0
+        found["y"].append((law.value, variance(y_by)))
+        gain = law.slope - variance(gain_by) / 2
+        up.layers.append(Layer(law, log_q, spread, share, kept, above, signal, signal_by, gain, gain_by))
+        spread *= law.value_rate**2
+        signal, signal_by = law.value - variance(y_by) / 2, y_by
+    return up
+
+
+def _downward(net: Description, up: Upward) -> dict[str, Estimate]:
+    """Follow the logarithm of d down again, and put together what is measured."""
+    layers, sizes, variance, found = up.layers, net.sizes, up.variance, up.found
+    depth = len(layers)
+    gradient, gradient_by = 0.0, np.zeros((depth, 2))
+    along = extra = 0.0
+    output, output_by = layers[-1].signal, layers[-1].signal_by
+    for i in reversed(range(depth)):
+        here = layers[i]
+        if i + 1 < depth:
+            gradient += here.gain + np.log(sizes[i + 2]) + net.weight[i + 1]
+            gradient_by = gradient_by + here.gain_by
+            more, along = here.length_feedback(sizes[i + 1], layers[i + 1].share * along)
+            extra += np.log1p(more)
+        # The feedback is by the square of one normal number.
+        more = np.log1p(2 * np.expm1(-abs(extra)) ** 2)
+        dw_by = gradient_by + here.signal_by - output_by
+        dw = gradient + extra + here.signal - output + variance(dw_by) / 2
+        found["dz"].insert(0, (gradient + extra + variance(gradient_by) / 2, variance(gradient_by) + more))
+        found["dw"].insert(0, (dw, variance(dw_by) + more))
+    return {name: _estimate(np.array(pairs)) for name, pairs in found.items()}
 
 
 def _lost(given: int, taken: int) -> float:
