@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from . import _core, storage
+from . import _core, notebook, storage
 from .arrays import expect, float_array, integer, matrix, one_or_several, per_layer
 from .initializers import Array, InitLike, get
 from .optimizers import Optimizer
@@ -107,6 +107,9 @@ class MLP:
             f"output_activation={self.output_activation!r}, init={self.init!r}, bias={self.bias}, "
             f"dtype={self.dtype.name})"
         )
+
+    def _repr_html_(self) -> str:
+        return notebook.network(self)
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the Rust object, and the parameters."""

@@ -11,10 +11,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from initcore import notebook
 from initcore.initializers import InitLike, get
 from initcore.params import ModelPlan
 from initcore.trees import named
@@ -102,10 +104,20 @@ class AuditReport:
             "checks": [asdict(check) for check in self.checks],
         }
 
-    def __str__(self) -> str:
+    def _rows(self) -> list[tuple[str, str, str, str]]:
         shown = _worth_showing(self.checks)
         rows = [("", "check", "p", "evidence")]
-        rows += [("" if c.passed else "FAIL", _title(c), _number(c.p_value), c.evidence) for c in shown]
+        return rows + [("" if c.passed else "FAIL", _title(c), _number(c.p_value), c.evidence) for c in shown]
+
+    def _repr_html_(self) -> str:
+        head, *rows = self._rows()
+        cells: list[list[notebook.Cell]] = [
+            [(mark, "bad"), (title, "text"), p, (evidence, "text")] for mark, title, p, evidence in rows
+        ]
+        return notebook.fragment(f"<p><b>{escape(self.verdict)}</b></p>{notebook.table(head, cells)}")
+
+    def __str__(self) -> str:
+        rows = self._rows()
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [
             f"{mark:<{widths[0]}}  {title:<{widths[1]}}  {p:>{widths[2]}}  {evidence}".strip("\n").rstrip()
