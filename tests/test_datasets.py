@@ -14,8 +14,9 @@ SHAPES = {
     "circles": (1600, 400, 2, 2),
     "blobs": (1600, 400, 2, 4),
     "xor": (1600, 400, 2, 2),
+    "spirals": (1600, 400, 2, 2),
 }
-SYNTHETIC = ["moons", "circles", "blobs", "xor"]
+SYNTHETIC = ["moons", "circles", "blobs", "xor", "spirals"]
 
 
 @pytest.mark.parametrize("name", datasets.SOURCES)
@@ -59,6 +60,20 @@ def test_the_split_loses_nothing():
 def test_xor_is_decided_by_the_signs():
     x, y = datasets.SOURCES["xor"](0)
     np.testing.assert_array_equal(y, x[:, 0] * x[:, 1] < 0)
+
+
+def test_the_arms_of_the_spirals_are_half_a_turn_apart():
+    x, y = datasets.SOURCES["spirals"](0)
+    assert np.bincount(y).tolist() == [1000, 1000]
+    radius, angle = np.hypot(*x.T), np.arctan2(x[:, 1], x[:, 0])
+    # Off its arm a point is by noise alone, 0.03: in the angle that is less far outside.
+    off = (angle - 3 * np.pi * radius - np.pi * y + np.pi) % (2 * np.pi) - np.pi
+    far = radius > 0.4
+    assert far.sum() > 1500
+    assert np.abs(off[far]).max() < np.pi / 2  # the other arm is pi away; 4.7 sigma at least
+    assert np.median(np.abs(off[far])) < 0.3
+    # As many points per area: half of them inside of 0.7 of the outer radius.
+    assert np.mean(radius < np.sqrt(0.51)) == pytest.approx(0.5, abs=0.08)  # 7 sigma
 
 
 def test_tables_are_standardised_by_column_and_images_as_a_whole(tmp_path):

