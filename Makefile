@@ -14,7 +14,7 @@ IN_VENV := PATH="$(CURDIR)/$(BIN):$$PATH"
 SOURCES    := pyproject.toml Cargo.toml Cargo.lock $(shell find rust -name '*.rs')
 RUST_MINOR := $(shell sed -n 's/^rust-version = "1\.\([0-9]*\).*/\1/p' Cargo.toml)
 
-.PHONY: help demo test test-isas prove check bench bench-sampling bench-dense bench-orthogonal bench-gemm battery docs wheel clean
+.PHONY: help demo test test-lab test-isas prove check bench bench-sampling bench-dense bench-orthogonal bench-gemm battery docs wheel clean
 .PHONY: has-rust has-python has-batteries
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -28,6 +28,9 @@ demo: $(VENV)/with-demo  ## Train MNIST from several initializations; the pictur
 test: $(VENV)/with-test  ## Run the Rust and the Python tests
 	cargo test
 	$(BIN)/python -m pytest
+
+test-lab: $(VENV)/with-test-lab  ## Try the laboratory in a browser; it takes a chromium
+	$(BIN)/python -m pytest tests/browser
 
 # The instruction sets that test-isas demands of the machine. One with fewer: make test-isas ISAS='baseline avx2'.
 ISAS ?= $(if $(filter x86_64 amd64,$(shell uname -m)),baseline avx2 avx512,neon)

@@ -8,7 +8,7 @@ author = "The initcore developers"
 copyright = f"2026, {author}"  # noqa: A001
 release = version = initcore.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"initcore {release}"
@@ -18,6 +18,9 @@ numpydoc_show_class_members = False
 default_role = "autolink"  # a link where there is something to link to
 myst_heading_anchors = 3
 myst_enable_extensions = ["substitution", "dollarmath", "amsmath"]
+nb_execution_mode = "force"  # the tutorial is a notebook: a cell that fails, fails the build
+nb_execution_raise_on_error = True
+nb_execution_timeout = 120
 # The README is written for the repository; here it lies one directory lower.
 suppress_warnings = ["myst.xref_missing"]
 

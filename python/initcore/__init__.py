@@ -1,6 +1,6 @@
 """Neural-network weight initialization: addressed, reproducible sampling and a deterministic dense core."""
 
-from . import datasets, plot, theory
+from . import datasets, experiments, plot, theory
 from ._core import (
     Constant,
     DeltaOrthogonal,
@@ -19,6 +19,7 @@ from ._core import (
 from .auditing import AuditReport, Check, audit
 from .config import __version__, get_isa, get_num_threads, set_isa, set_num_threads, show_config
 from .dense import DenseCache, dense_backward, dense_forward
+from .diagnosis import Diagnosis, Recorder, diagnose
 from .gains import gain
 from .initializers import (
     constant,
@@ -84,6 +85,7 @@ __all__ = [
     "CosineSchedule",
     "DeltaOrthogonal",
     "DenseCache",
+    "Diagnosis",
     "Divergence",
     "EarlyStopping",
     "Embedding",
@@ -98,6 +100,7 @@ __all__ = [
     "Orthogonal",
     "ParameterPlan",
     "RMSProp",
+    "Recorder",
     "Rule",
     "Schedule",
     "Sparse",
@@ -115,8 +118,10 @@ __all__ = [
     "delta_orthogonal",
     "dense_backward",
     "dense_forward",
+    "diagnose",
     "dirac",
     "embedding",
+    "experiments",
     "eye",
     "fans",
     "fixup",

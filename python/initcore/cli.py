@@ -1,6 +1,6 @@
-"""The command line: ``initcore compare --data mnist --out demo``, ``initcore schemes``.
+"""The command line: ``initcore compare --data mnist --out demo``, ``initcore experiment pitfalls``.
 
-It reads arguments and prints; `compare` computes, `plot` draws.
+It reads arguments and prints; `compare` and `experiments` compute, `plot` draws.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
 
-from . import _core, datasets, plot, specs
+from . import _core, datasets, experiments, plot, specs
 from .compare import INITS, LAYERS, Result, runs
 from .config import __version__
 from .initializers import get, listing
@@ -62,13 +62,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _layers(text: str) -> tuple[int, ...]:
     """Read widths: "256,256,10", "5x256", or both as in "2x256,10"."""
-    widths: list[int] = []
-    for part in text.split(","):
-        match = re.fullmatch(r"\s*(?:(\d{1,3})\s*x\s*)?(\d+)\s*", part, re.ASCII)
-        if match is None or not all(int(n) for n in match.groups(default="1")):
-            raise argparse.ArgumentTypeError(f"expected widths such as 256,256 or 5x256, got {text!r}")
-        widths += [int(match[2])] * int(match[1] or 1)
-    return tuple(widths)
+    return _checked(specs.widths, text)
 
 
 def _inits(text: str) -> list[str]:
@@ -166,13 +160,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--epochs", type=_integer(1), default=10, metavar="N", help="default: 10")
     add("--batch-size", type=_integer(1), default=32, metavar="N", help="default: 32")
-    add(
-        "--seed",
-        type=_integer(0, 2**64),
-        default=0,
-        metavar="N",
-        help="of weights, split and order: one seed, one table (default: 0)",
-    )
+    _add_seed(compare)
     add("--dtype", choices=("float32", "float64"), default="float32", help="default: float32")
     add(
         "--threads",
@@ -182,9 +170,41 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--out", type=Path, metavar="DIR", help="write the figures here (default: no figures)")
     compare.set_defaults(run=_compare)
+    _add_experiment(commands)
     schemes = commands.add_parser("schemes", help="list the initializers, their variances and their sources")
     schemes.set_defaults(run=_schemes)
+    _add_lab(commands)
     return parser
+
+
+def _add_seed(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--seed",
+        type=_integer(0, 2**64),
+        default=0,
+        metavar="N",
+        help="of weights, split and order: one seed, one table (default: 0)",
+    )
+
+
+def _add_experiment(commands: argparse._SubParsersAction[_Parser]) -> None:
+    command = commands.add_parser(
+        "experiment",
+        help="show in an experiment what an initialization does, beside what theory says",
+        description="Run an experiment and print its tables; without a name, list the experiments.",
+    )
+    command.add_argument(
+        "name",
+        nargs="?",
+        metavar="NAME",
+        choices=experiments.EXPERIMENTS,
+        help=", ".join(experiments.EXPERIMENTS),
+    )
+    _add_seed(command)
+    command.add_argument(
+        "--out", type=Path, metavar="DIR", help="write figures and an HTML page here (default: neither)"
+    )
+    command.set_defaults(run=_experiment)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -219,6 +239,23 @@ def _schemes(_: argparse.Namespace) -> int:
         print(f"    variance {variance}")
         if source:
             print(textwrap.indent(textwrap.fill(source, 100), "    "))
+    return 0
+
+
+def _experiment(args: argparse.Namespace) -> int:
+    if args.name is None:
+        for name, entry in experiments.EXPERIMENTS.items():
+            print(f"{name:12} {entry.title}")
+        return 0
+    if args.out is not None:
+        plot.require()  # before the work, not after it
+        args.out.mkdir(parents=True, exist_ok=True)
+    result = experiments.run(args.name, seed=args.seed)
+    print(result)
+    if args.out is not None:
+        print()
+        for path in result.save(args.out):
+            print(f"wrote {path}")
     return 0
 
 
@@ -323,3 +360,23 @@ def _print_reasons(results: Iterable[Result], width: int, file: TextIO) -> None:
     print("\nwhy:", file=file)
     for result in results:
         print(f"{result.init:{width}} {result.verdict}: {result.reason}", file=file)
+
+
+def _add_lab(commands: Any) -> None:
+    lab = commands.add_parser(
+        "lab",
+        help="train in the browser and watch what an initialization does",
+        description="Serve the laboratory, a web page, to this machine alone, until Ctrl-C.",
+    )
+    lab.add_argument(
+        "--port", type=_integer(1, 65536), default=8090, metavar="N", help="to listen on (default: 8090)"
+    )
+    lab.add_argument("--no-browser", action="store_true", help="do not open the page in a browser")
+    lab.set_defaults(run=_lab)
+
+
+def _lab(args: argparse.Namespace) -> int:
+    from . import lab
+
+    lab.main(args.port, browser=not args.no_browser)
+    return 0

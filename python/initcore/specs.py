@@ -1,8 +1,9 @@
-"""Things named in text, with arguments: "normal(0.01)", "sgd(0.05, momentum=0.9)"."""
+"""What users write: things with arguments, "sgd(0.05, momentum=0.9)", and widths of layers, "2x256,10"."""
 
 from __future__ import annotations
 
 import ast
+import re
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -46,3 +47,21 @@ def make(text: str, makers: Mapping[str, Callable[..., T]], what: str) -> T:
     except (TypeError, OverflowError) as error:
         msg = f"wrong arguments in the {what} {text!r}: {error}"
         raise ValueError(msg) from None
+
+
+def widths(text: str) -> tuple[int, ...]:
+    """Read widths of layers: "256,256,10", "5x256", or both as in "2x256,10".
+
+    Raises
+    ------
+    ValueError
+        The text is something else.
+    """
+    found: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(?:(\d{1,3})\s*x\s*)?(\d+)\s*", part, re.ASCII)
+        if match is None or not all(int(n) for n in match.groups(default="1")):
+            msg = f"expected widths such as 256,256 or 5x256, got {text!r}"
+            raise ValueError(msg)
+        found += [int(match[2])] * int(match[1] or 1)
+    return tuple(found)
