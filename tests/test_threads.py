@@ -148,6 +148,32 @@ def test_a_thousand_forks(fillers):
     in_a_process(FORKS, 1000, fillers)
 
 
+FIRST_PRODUCT = """if True:
+    import os, signal, sys, threading, time, initcore as ic
+    x = ic.normal((8, 3), seed=0)
+    net = ic.MLP([3, 200, 200, 1], seed=0)
+    begins = threading.Event()
+    thread = threading.Thread(target=lambda: (begins.set(), net.forward(x, num_threads=1)))
+    thread.start()
+    begins.wait()
+    end = time.perf_counter() + float(sys.argv[1])
+    while time.perf_counter() < end:
+        pass
+    if (child := os.fork()) == 0:
+        signal.alarm(60)
+        net.forward(x, num_threads=1)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@needs_fork
+def test_forks_around_the_first_product():
+    """The library of matrix products asks the processor for its caches once, under a lock: at import."""
+    for delay in (0.0, 0.0, 5e-5, 5e-5, 1e-4, 1e-4, 2e-4, 4e-4):
+        in_a_process(FIRST_PRODUCT, delay)
+
+
 @needs_fork
 def test_a_fork_in_the_middle_of_a_fit():
     """No lock of the network is left locked in the child."""

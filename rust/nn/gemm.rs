@@ -117,6 +117,22 @@ pub(super) fn product_block<T: Real>(
     }
 }
 
+/// Lets the library find out now what it asks the processor once: how large its caches are.
+///
+/// It does so under a lock, at its first product. A fork at that moment, by another thread, would leave the lock locked in
+/// the child for ever; so the Python module calls this when it is loaded.
+pub fn warm_up() {
+    fn multiply<T: Real>() {
+        const N: usize = 48; // of tiny matrices, the library does not ask
+        let (ones, mut out) = ([T::one(); N * N], [T::zero(); N * N]);
+        if let Ok(a) = Matrix::new(&ones, N, N) {
+            product_block(&mut out, 0, a, a, Accum::Replace);
+        }
+    }
+    multiply::<f32>();
+    multiply::<f64>();
+}
+
 /// `out = a b`, row-major.
 ///
 /// # Errors

@@ -39,4 +39,11 @@ mod _core {
     use super::mlp::{Mlp, loss_has_accuracy, loss_takes_labels, nn_names};
     #[pymodule_export]
     use super::optimizer::{check_optimizer, check_schedule};
+
+    #[pymodule_init]
+    #[expect(clippy::unnecessary_wraps, reason = "what PyO3 asks for")]
+    fn init(_module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {
+        crate::nn::gemm::warm_up();
+        Ok(())
+    }
 }
