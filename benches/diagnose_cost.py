@@ -21,17 +21,20 @@ CASES = [
 
 
 def costs(sizes, batch, calls, init, threads):
-    """Give the seconds of loss and gradients, and of a diagnosis."""
+    """Give the seconds of loss and gradients and of a diagnosis, in the core, and of the public calls."""
     net = ic.MLP(sizes, activation="relu", init=init, seed=0)
     rng = np.random.default_rng(0)
     x = rng.normal(size=(batch, sizes[0])).astype(np.float32)
-    samples = net._samples(x, rng.integers(0, sizes[-1], batch), LOSS, None)
+    t = rng.integers(0, sizes[-1], batch)
+    samples = net._samples(x, t, LOSS, None)
     thresholds = [0.05] * (len(sizes) - 1)
     work = [
         lambda: net._core.loss_and_grad(samples, LOSS, threads),
         lambda: net._core.diagnose(samples, LOSS, thresholds, None, threads),
+        lambda: net.loss_and_grad(x, t, loss=LOSS, num_threads=threads),
+        lambda: ic.diagnose(net, x, t, num_threads=threads),
     ]
-    best = [np.inf, np.inf]
+    best = [np.inf] * len(work)
     for _ in range(calls):
         for i, call in enumerate(work):
             begin = time.perf_counter()
@@ -46,13 +49,17 @@ def main():
     parser.add_argument("--init", default="he_normal", help="initialization of the networks")
     parser.add_argument("--repeat", type=float, default=1.0, help="multiplies the numbers of calls")
     arguments = parser.parse_args()
-    print(f"{'network':34} {'batch':>5} {'threads':>7} {'pass us':>9} {'diagnosis us':>12} {'ratio':>6}")
+    head = f"{'network':34} {'batch':>5} {'threads':>7} {'pass us':>9} {'diagnosis us':>12}"
+    print(f"{head} {'ratio':>6} {'public':>6}")
     for sizes, batch, calls in CASES:
         name = "-".join(map(str, sizes))
         for threads in (1, 2):
             count = max(1, round(calls * arguments.repeat))
-            one, both = costs(sizes, batch, count, arguments.init, threads)
-            print(f"{name:34} {batch:5} {threads:7} {one * 1e6:9.0f} {both * 1e6:12.0f} {both / one:6.2f}")
+            one, both, *public = costs(sizes, batch, count, arguments.init, threads)
+            print(
+                f"{name:34} {batch:5} {threads:7} {one * 1e6:9.0f} {both * 1e6:12.0f} {both / one:6.2f} "
+                f"{public[1] / public[0]:6.2f}"
+            )
 
 
 if __name__ == "__main__":

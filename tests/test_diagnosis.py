@@ -48,7 +48,7 @@ def with_bias(sizes, layer, value, **kwargs):
         ("relu", "normal(1)", "exploding"),
         ("linear", "normal(1)", "exploding"),
         ("tanh", "normal(1)", "saturated"),
-        ("tanh", "variance_scaling(8, 'fan_in', 'normal')", "chaotic"),
+        ("tanh", "variance_scaling(10, 'fan_in', 'normal')", "chaotic"),
     ],
 )
 def test_the_classic_cases(activation, init, verdict, t):
@@ -239,7 +239,7 @@ def test_arrays_of_equal_units_and_of_dead_ones():
 )
 def test_functions(gain, activation, verdict):
     x = ic.normal((64, 200), seed=0)
-    weights = [ic.normal((200, 200), std=gain / math.sqrt(200), seed=0, name=str(i)) for i in range(12)]
+    weights = [ic.normal((200, 200), std=gain / math.sqrt(200), seed=0, name=str(i)) for i in range(16)]
     found = ic.diagnose([lambda y, w=w: activation(y @ w) for w in weights], x, activation="tanh")
     assert found.verdict == verdict
     assert all(layer.sensitivity is not None for layer in found.layers)
@@ -414,7 +414,11 @@ NET = ic.MLP([3, 4, 2], seed=0)
         (lambda: ic.diagnose(NET, X[:, :3], optimizer="adam"), TypeError, "optimizer must be"),
         (lambda: ic.diagnose("net", X), TypeError, "got str"),
         (lambda: ic.diagnose([]), ValueError, "no layer"),
-        (lambda: ic.diagnose([X[0]]), ValueError, r"layers.0 must have shape \(batch, units\), got \(100,\)"),
+        (
+            lambda: ic.diagnose([X[0]]),
+            ValueError,
+            r"layers.0 must have shape \(batch, units\), none of them 0, got \(100,\)",
+        ),
         (lambda: ic.diagnose([X, np.tanh]), TypeError, "layers.0 is no function"),
         (lambda: ic.diagnose([np.tanh]), TypeError, "functions need inputs"),
         (lambda: ic.diagnose([np.tanh], X, weights=[X]), TypeError, "not for functions"),
@@ -427,7 +431,7 @@ NET = ic.MLP([3, 4, 2], seed=0)
             r"gradient of layers.0 must have shape \(128, 100\)",
         ),
         (lambda: ic.diagnose([X], weights=[X[:, :2]]), ValueError, r"\(any, 100\)"),
-        (lambda: ic.diagnose([X], weight_gradients=[X]), ValueError, "its weight None"),
+        (lambda: ic.diagnose([X], weight_gradients=[X]), ValueError, "the weight is not given"),
         (lambda: ic.diagnose({"a": X}, gradients={"b": X}), ValueError, "no layer 'b', only a"),
         (lambda: ic.diagnose([X.astype(complex)]), TypeError, "real numbers"),
         (lambda: ic.Recorder(NET, X[:, :3], every=0), ValueError, "every"),
@@ -476,3 +480,113 @@ def test_pictures_have_measurement_and_theory_on_one_scale(quantity):
     predicted, measured = lines
     np.testing.assert_allclose(measured, predicted, rtol=0.5)
     assert quantity == "std" or measured[-1] == predicted[-1] == 1
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["layers.0.weight", "layers.0.bias", "layers.1.weight", "layers.2.bias"])
+def test_numbers_that_are_not_finite_are_shown(name, value):
+    net = ic.MLP([100, 32, 32, 10], seed=0)
+    broken = net.parameters()[name]
+    broken[..., 0] = value
+    net.set_parameters({name: broken})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = ic.diagnose(net, X, LABELS)
+        assert found.verdict == "exploding"
+        assert "begin anew" in found.advice
+        str(found), found.to_html(), json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_orthogonal_inputs_have_the_rank_of_their_number():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert ic.diagnose(ic.MLP([20, 32, 10], seed=0), np.eye(20)).inputs.effective_rank == 20
+
+
+def test_functions_may_work_in_place_and_take_lists():
+    w, given = ic.he_normal((100, 100), seed=0), X.copy()
+    layers = [lambda y: y @ w, lambda y: np.maximum(y, 0, out=y), lambda y: y @ w]
+    found = ic.diagnose(layers, given)
+    assert (given == X).all()
+    assert found.layers[0].mean == pytest.approx(float((X @ w).mean()), rel=1e-3)
+    assert [a.std for a in ic.diagnose(layers, X.tolist()).layers] == pytest.approx(
+        [a.std for a in found.layers], rel=1e-4
+    )
+    whole = ic.diagnose([lambda t: w[t]], np.arange(50)[:, None])  # an embedding
+    assert whole.layers[0].sensitivity is None
+
+
+def test_functions_with_chance_are_refused():
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match=r"layers.1 gives two outputs for one input: .*model.eval\(\)"):
+        ic.diagnose([lambda y: 2 * y, lambda y: y * (rng.random(y.shape) < 0.5)], X)
+
+
+def test_columns_of_other_units_saturate_and_are_to_be_standardised():
+    x = X.copy()
+    x[:, 5], x[:, 6] = 50 + 5 * x[:, 5], 2000 + 300 * x[:, 6]
+    found = report(sizes=[100, 64, 64, 10], x=x, activation="tanh", init="xavier_normal")
+    assert found.verdict == "saturated"
+    assert "standardise the inputs" in found.advice
+    tiny = report(sizes=[100, 32, 32, 10], x=1e-4 * X)
+    assert tiny.verdict == "vanishing"
+    assert "standardise the inputs" in tiny.advice
+
+
+@pytest.mark.parametrize("factor", [1e-2, 1e-3])
+def test_a_small_output_layer_is_no_sickness(factor):
+    net = ic.MLP([100, 32, 32, 10], seed=0)
+    net.set_parameters({"layers.2.weight": factor * net.parameters()["layers.2.weight"]})
+    assert ic.diagnose(net, X, LABELS).healthy
+
+
+def test_what_has_learned_may_be_sure_of_itself():
+    x = X[:, :2]
+    t = (x[:, 0] > 0).astype(float)
+    net = ic.MLP([2, 16, 1], activation="tanh", init="xavier_normal", seed=0)
+    net.set_parameters({n: 40 * v for n, v in net.parameters().items()})
+    options = {"loss": "binary_cross_entropy", "optimizer": ic.Adam(0.05), "batch_size": 128, "epochs": 400}
+    net.fit(x, t, **options)
+    for targets in (t, t.astype(int), t[:, None]):
+        assert ic.diagnose(net, x, targets, loss="binary_cross_entropy").healthy
+    assert ic.diagnose(net, x).verdict == "saturated"
+
+
+def test_the_loss_of_guessing():
+    from initcore.diagnosis import _guess
+
+    entropy = math.log(10)  # of labels that are about even
+    assert _guess("softmax_cross_entropy", LABELS, 10) == pytest.approx(entropy, abs=1e-3)
+    assert _guess("softmax_cross_entropy", np.eye(10)[LABELS], 10) == pytest.approx(entropy, abs=1e-3)
+    for t in (LABELS % 2, (LABELS % 2).astype(float), (LABELS % 2)[:, None]):
+        assert _guess("binary_cross_entropy", t, 1) == pytest.approx(math.log(2))
+    assert _guess("mse", X, 100) == pytest.approx(1, abs=0.1)
+    assert _guess("mae", X, 100) is None
+
+
+def test_gradients_that_are_all_zero():
+    y = [np.maximum(X @ ic.he_normal((100, 100), seed=i), 0) for i in range(3)]
+    assert ic.diagnose(y, X, gradients=[0 * v for v in y]).verdict == "vanishing"
+
+
+def test_advice_knows_what_the_network_has():
+    few = report(sizes=[100, *[2] * 40, 10], activation="tanh", init="xavier_normal")
+    assert few.verdict == "vanishing"
+    assert "wider layers" in few.advice
+    net = ic.MLP([100, 32, 32, 10], init="he_normal", seed=0)
+    net.set_parameters({n: 1e3 * v for n, v in net.parameters().items()})
+    assert "lower the learning rate" in ic.diagnose(net, X).advice
+    assert "that he_normal gave them" in ic.diagnose(net, X).advice
+
+
+def test_a_report_is_short_in_a_session():
+    assert repr(report()) == "Diagnosis(verdict='healthy', layers=13, batch=128)"
+    assert len(repr(report().layers[0])) < 1500
+
+
+def test_activations_by_name():
+    layers = {"a": np.tanh(X), "b": X}
+    found = ic.diagnose(layers, activation={"a": "tanh"})
+    assert [layer.activation for layer in found.layers] == ["tanh", None]
+    with pytest.raises(TypeError, match="a loss needs targets"):
+        ic.diagnose(NET, X[:, :3], loss="mse")

@@ -166,7 +166,7 @@ def size(report):
     """Give the bin of the largest change of log A and log D over the network, as the verdicts have them."""
     layers = report.layers
     with np.errstate(divide="ignore"):
-        d = 2 * np.log(layers[0].gradient_norm / layers[-1].gradient_norm)
+        d = 2 * np.log(layers[0].gradient_norm / layers[-2].gradient_norm)
         a = np.log([layer.mean_square for layer in layers])
     changes = [d, a[:-1].min() - a[0], a.max() - np.log(report.inputs.mean_square)]
     return min(int(np.nan_to_num(np.abs(changes), nan=np.inf).max() // 3), 4)

@@ -35,7 +35,7 @@ def diagnose(
     *,
     loss: str | None = None,
     optimizer: Optimizer | None = None,
-    activation: str | Sequence[str | None] | None = None,
+    activation: str | Mapping[str, str | None] | Sequence[str | None] | None = None,
     gradients: Mapping[str, Any] | Sequence[Any] | None = None,
     weights: Mapping[str, Any] | Sequence[Any] | None = None,
     weight_gradients: Mapping[str, Any] | Sequence[Any] | None = None,
@@ -45,13 +45,14 @@ def diagnose(
 
     The verdict is one of
 
-    - "zero trap": weights are 0, and so are all gradients: nothing moves, for ever;
+    - "zero trap": weights are 0, and so are the gradients of all weights: none moves, ever;
     - "symmetric": units are equal and get equal gradients: they work as one, for ever;
     - "dead": units give the same output for every input, a whole layer or more than chance can explain;
-    - "exploding", "vanishing": signals or gradients grow, or shrink, by a factor of more than e^6 in square
-      over all layers (Schoenholz et al. 2017), or numbers overflow;
     - "saturated": most outputs of a layer lie where its activation is flat;
-    - "chaotic": gradients grow so on their way back, while signals keep their size;
+    - "exploding": signals grow by a factor of more than e^6 in square over all layers (Schoenholz et al.
+      2017), or numbers overflow;
+    - "vanishing": signals, or gradients on their way back, shrink by as much;
+    - "chaotic": gradients grow by as much on their way back, while signals keep their size;
     - "healthy": none of these.
 
     Parameters
@@ -67,7 +68,7 @@ def diagnose(
         As in `MLP.loss_and_grad`; by default a cross-entropy for labels, "mse" for other targets.
     optimizer : Optimizer, optional
         Measure by how much its first step would change the weights.
-    activation : str or sequence of str or None, optional
+    activation : str, or mapping or sequence of str or None, optional
         Of the layers that are given as arrays or functions: needed to see saturation, and for advice.
     gradients, weights, weight_gradients : mapping or sequence of array_like, optional
         Beside arrays, with the same names or in the same order: dL/dz or dL/dy of each layer, shaped as the
@@ -113,13 +114,16 @@ def diagnose(
         if x is None:
             msg = "an MLP needs inputs: diagnose(net, x)"
             raise TypeError(msg)
+        if t is None and loss is not None:
+            msg = "a loss needs targets: diagnose(net, x, t, loss=...)"
+            raise TypeError(msg)
         found = of_network(net, x, t, loss, optimizer, num_threads)
-        guess = None if t is None else _guess(loss or default_loss(net, t), t)
+        guess = None if t is None else _guess(loss or default_loss(net, t), t, net.sizes[-1])
     else:
         _refuse("layers that are arrays or functions", t=t, loss=loss, optimizer=optimizer)
         layers = _named(net)
         functions = _are_functions(layers)
-        names = _activations(activation, len(layers))
+        names = _activations(activation, layers)
         if functions:
             _refuse("functions", gradients=gradients, weights=weights, weight_gradients=weight_gradients)
             if x is None:
@@ -141,7 +145,8 @@ def diagnose(
 
 
 def _report(net: object, found: Measurement, guess: float | None) -> Diagnosis:
-    facts = Facts(found.layers, found.inputs, found.loss, guess)
+    init = net.init if isinstance(net, MLP) else None
+    facts = Facts(found.layers, found.inputs, found.loss, guess, init)
     verdicts, overall = judge(facts)
     theory = Theory(expectations(net, found))
     layers = tuple(
@@ -190,12 +195,10 @@ def _are_functions(layers: Mapping[str, Any]) -> bool:
     return not others
 
 
-def _activations(given: str | Sequence[str | None] | None, count: int) -> list[str | None]:
-    names = list(given) if given is not None and not isinstance(given, str) else [given] * count
-    if len(names) != count:
-        msg = f"activation has {len(names)} entries, but there are {count} layers"
-        raise ValueError(msg)
-    return names
+def _activations(
+    given: str | Mapping[str, str | None] | Sequence[str | None] | None, layers: Mapping[str, Any]
+) -> list[str | None]:
+    return [given] * len(layers) if isinstance(given, str) else _aligned(given, layers, "activation")
 
 
 def _aligned(
@@ -216,18 +219,22 @@ def _aligned(
     return values
 
 
-def _guess(loss: str, t: npt.ArrayLike) -> float | None:
+def _guess(loss: str, t: npt.ArrayLike, outputs: int) -> float | None:
     """Give the loss of an answer that knows only how frequent each is; None for the less usual losses."""
     array = np.asarray(t)
-    if loss.startswith(("softmax", "binary")):
-        shares = (
-            np.bincount(array.ravel().astype(np.int64)) / array.size if array.dtype.kind in "biu" else None
-        )
-        if shares is None:
-            return None
-        shares = shares[shares > 0]
-        return float(-(shares * np.log(shares)).sum())
-    return float(np.var(array, axis=0).mean()) if loss == "mse" else None
+    if loss == "mse":
+        return float(np.var(array, axis=0).mean())
+    if loss == "softmax_cross_entropy":
+        labels = array.ndim == 1
+        return _entropy(np.bincount(array, minlength=outputs) / len(array) if labels else array.mean(axis=0))
+    if loss == "binary_cross_entropy":
+        shares = np.atleast_1d(array.mean(axis=0, dtype=np.float64))
+        return _entropy(np.stack([shares, 1 - shares])) / shares.size
+    return None
+
+
+def _entropy(shares: npt.NDArray[np.floating[Any]]) -> float:
+    return float(-(shares * np.log(shares, where=shares > 0, out=np.zeros(shares.shape))).sum())
 
 
 class Recorder:

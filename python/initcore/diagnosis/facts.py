@@ -13,9 +13,14 @@ from .measurement import row_cosines
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from initcore._core import Initializer
     from initcore.initializers import Array
 
     from .report import LayerDiagnosis
+
+
+#: Of the loss of guessing: below it, a network has learned.
+LEARNED = 0.5
 
 
 @dataclass(frozen=True)
@@ -29,12 +34,20 @@ class Facts:
     inputs : LayerDiagnosis or None
     loss, guess : float or None
         The loss, and that of an answer that knows only how frequent each is.
+    init : Initializer or None
+        What the weights were drawn by.
     """
 
     layers: Sequence[LayerDiagnosis]
     inputs: LayerDiagnosis | None
     loss: float | None = None
     guess: float | None = None
+    init: Initializer | None = None
+
+    @property
+    def learned(self) -> bool:
+        """Whether the loss is below half of that of guessing: a network that trains has been trained."""
+        return self.loss is not None and self.guess is not None and self.loss < LEARNED * self.guess
 
     def forward_growth(self) -> float | None:
         """Give what the mean square of signals is multiplied by per layer, from first to last hidden one."""
@@ -47,15 +60,20 @@ class Facts:
         return _per_layer(log(self.layers[0].mean_square) - log(self.inputs.mean_square), 1)
 
     def backward_growth(self) -> float | None:
-        """Give what squared gradients are multiplied by per layer, on their way back from the last one."""
-        change = self.backward(0)
-        if change is None or len(self.layers) < 2:
-            return None
-        return _per_layer(change, len(self.layers) - 1)
+        """Give what squared gradients are multiplied by per layer, from the last hidden one to the first."""
+        change, steps = self.backward(0), self.top
+        return None if change is None or not steps else _per_layer(change, steps)
+
+    @property
+    def top(self) -> int:
+        """The last hidden layer. How large weights above it are is a matter of the learning rate alone."""
+        return max(len(self.layers) - 2, 0)
 
     def backward(self, i: int) -> float | None:
-        """Give the logarithm of the squared norm of dL/dz in layer i over that in the last, if known."""
-        here, last = self.layers[i], self.layers[-1]
+        """Give the logarithm of the squared norm of dL/dz in layer i over that in layer `top`, if known."""
+        if i > self.top:
+            return None
+        here, last = self.layers[i], self.layers[self.top]
         if here.gradient_norm is not None and last.gradient_norm is not None:
             change = 2 * (log(here.gradient_norm) - log(last.gradient_norm))
         elif here.sensitivity is not None and last.sensitivity is not None:

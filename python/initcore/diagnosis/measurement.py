@@ -112,8 +112,8 @@ def of_arrays(
             for what, given, shape in zip(KINDS, others, (y.shape, *[(None, y.shape[1])] * 2), strict=True)
         )
         if dw is not None and (w is None or w.shape != dw.shape):
-            of = None if w is None else w.shape
-            msg = f"the gradient of the weight of {name} has shape {dw.shape}, its weight {of}"
+            of = "is not given" if w is None else f"has shape {w.shape}"
+            msg = f"the gradient of the weight of {name} has shape {dw.shape}, the weight {of}"
             raise ValueError(msg)
         slope = None if activation is None else _slope_of_output(activation, y)
         threshold = 0.0 if activation is None else FLAT * steepest(activation)
@@ -135,18 +135,35 @@ def of_functions(
     num_threads: int | None,
 ) -> Measurement:
     """Call functions one after another, with inputs and with inputs shifted a little towards each other."""
-    order = (np.arange(len(x)) + 1) % max(len(x), 1)
-    given, shifted = x, x + SHIFT * (x[order] - x)
+    x = np.asarray(x) if isinstance(x, list | tuple) else x
+    if not len(x):
+        msg = "x must have at least one row"
+        raise ValueError(msg)
+    order = (np.arange(len(x)) + 1) % len(x)
+    # Whole numbers, as of tokens, cannot be shifted.
+    moves = as_numpy(x).dtype.kind == "f"
+    given, shifted = x, x + SHIFT * (x[order] - x) if moves else x
     distance = _mean_square(shifted, given)
     outputs, sensitivities = {}, []
     for name, function in functions.items():
-        given, shifted = function(given), function(shifted)
-        outputs[name] = given
+        # Copies, for functions that work in place.
+        again, given, shifted = function(_copy(given)), function(_copy(given)), function(_copy(shifted))
+        outputs[name] = np.array(as_numpy(given))
+        if not np.array_equal(as_numpy(again), outputs[name], equal_nan=True):
+            msg = f"{name} gives two outputs for one input: switch chance off, as model.eval() does"
+            raise ValueError(msg)
         sensitivities.append(_mean_square(shifted, given) / distance if distance else None)
     nothing = [None] * len(outputs)
     found = of_arrays(outputs, x, activations, nothing, nothing, nothing, num_threads)
     layers = [replace(layer, sensitivity=s) for layer, s in zip(found.layers, sensitivities, strict=True)]
     return replace(found, layers=layers)
+
+
+def _copy(values: Any) -> Any:
+    """Copy an array or a tensor; those of JAX do not change."""
+    if hasattr(values, "clone"):
+        return values.clone()
+    return values.copy() if isinstance(values, np.ndarray) else values
 
 
 def _mean_square(a: Any, b: Any) -> float:
@@ -162,8 +179,8 @@ def as_numpy(values: Any) -> Any:
 def rows(values: Any, what: str) -> Array:
     """Give (rows, units) in float32 or float64: units are along the last axis, inputs along all others."""
     array = as_numpy(values)
-    if array.ndim < 2:
-        msg = f"{what} must have shape (batch, units), got {array.shape}"
+    if array.ndim < 2 or not array.size:
+        msg = f"{what} must have shape (batch, units), none of them 0, got {array.shape}"
         raise ValueError(msg)
     dtype = np.dtype(np.float64 if array.dtype.itemsize > 4 else np.float32)
     return float_array(array.reshape(-1, array.shape[-1]), dtype, what)
@@ -187,7 +204,7 @@ def layer(name: str, numbers: Mapping[str, Any], activation: str | None = None) 
         activation=activation,
         nonfinite=numbers["nonfinite"] + (numbers["gradient_nonfinite"] or 0),
         saturated=numbers["saturated"] if activation is not None and levels_off(activation) else None,
-        effective_rank=None if cosine is None else float(np.divide(1.0, cosine)),
+        effective_rank=None if cosine is None else 1 / cosine if cosine else float(numbers["width"]),
         **{key: numbers[key] for key in same},
     )
 

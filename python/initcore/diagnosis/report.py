@@ -113,7 +113,7 @@ class LayerDiagnosis:
     skew: float
     mean_square: float
     nonfinite: int
-    sample: Array
+    sample: Array = field(repr=False)
     fan_in: int | None = None
     activation: str | None = None
     dead: float | None = None
@@ -132,7 +132,7 @@ class LayerDiagnosis:
     weight_gradient_std: float | None = None
     update_ratio: float | None = None
     sensitivity: float | None = None
-    gradient_sample: Array | None = None
+    gradient_sample: Array | None = field(default=None, repr=False)
     verdict: str = "healthy"
     evidence: str = ""
     advice: str = ""
@@ -188,7 +188,7 @@ class Diagnosis:
         Where there are targets.
     forward_growth, backward_growth : float or None
         What the mean square of signals, and of gradients on their way back, is multiplied by in each layer,
-        on average over the hidden layers.
+        from the first hidden one to the last, and back.
     """
 
     verdict: str
@@ -200,6 +200,10 @@ class Diagnosis:
     loss: float | None
     forward_growth: float | None
     backward_growth: float | None
+
+    def __repr__(self) -> str:
+        """Name the verdict; `print` shows the rest."""
+        return f"Diagnosis(verdict={self.verdict!r}, layers={len(self.layers)}, batch={self.batch})"
 
     @property
     def healthy(self) -> bool:

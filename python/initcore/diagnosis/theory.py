@@ -45,6 +45,8 @@ def _describe(layers: Sequence[LayerDiagnosis], *, rotates: bool) -> Description
     for layer in layers:
         if layer.activation is None or not layer.fan_in or layer.weight_norm is None:
             return None
+        if not math.isfinite(layer.weight_norm + (layer.bias_norm or 0.0)):
+            return None
         sizes.append(layer.fan_in)
         functions.append(as_activation(layer.activation))
         weights.append(log(layer.weight_norm**2 / (layer.fan_in * layer.width)))

@@ -7,9 +7,11 @@ With A the mean square of a layer's outputs and D the squared norm of dL/dz, the
     dead         no unit of a layer answers to its input, or more do not than chance can explain
     saturated    most outputs of a layer lie where its activation is flat
     exploding    log A is above the inputs' by more than LIMIT, or above LIMIT in the outputs; or overflow
-    vanishing    log D falls by more than LIMIT from the last layer, or log A from the first; where gradients
-                 are not known, the distance of inputs from each other does
+    vanishing    log D falls by more than LIMIT from the last hidden layer on its way down, or log A from
+                 the first on its way up; where gradients are not known, the distance between inputs does
     chaotic      log D rises by more than LIMIT on its way down, while signals stay as they are
+
+A network whose loss is below half of that of guessing has learned: it is not exploding, saturated or chaotic.
 
 LIMIT is 6: Schoenholz et al. (Deep information propagation, ICLR 2017) found networks trainable down to about
 six depth scales, the depth over which squared gradients change by a factor e; `initcore experiment
@@ -82,7 +84,7 @@ def _healthy(facts: Facts) -> Verdict:
         parts.append("gradients get through once a layer above, whose weights are 0, has moved")
     elif backward is not None:
         parts.append(f"that of gradients on their way back by {backward:.3g}")
-    return Verdict("healthy", ", ".join(parts) or "nothing stands out", reserve(facts, LIMIT))
+    return Verdict("healthy", ", ".join(parts) or "nothing stands out", reserve(facts))
 
 
 def _zero_trap(facts: Facts, i: int) -> str:
@@ -97,13 +99,13 @@ def _zero_trap(facts: Facts, i: int) -> str:
     if not zeros:
         return ""
     own = facts.layers[i].weight_norm == 0
-    which = "its weights are 0" if own else f"the weights of {zeros} other layers are 0"
+    which = "its weights are 0" if own else "weights of other layers are 0"
     return f"{which}, and so is the gradient of every weight: no step will ever move one"
 
 
 def _overflow(facts: Facts, i: int) -> str:
     count = facts.layers[i].nonfinite
-    return f"{count} numbers are infinite or NaN" if count else ""
+    return f"{count} {'number is' if count == 1 else 'numbers are'} infinite or NaN" if count else ""
 
 
 def _symmetric(facts: Facts, i: int) -> str:
@@ -126,7 +128,7 @@ def _dead(facts: Facts, i: int) -> str:
         return ""
     if before is not None and (before.dead == 1 or not before.mean_square > 1e-30):
         return ""  # the blame is with the layers below
-    if not layer.dead > 0.5:
+    if not layer.dead > 0.5 or _saturated(facts, i):
         return ""
     if i > 0 and (apart := facts.alike(i - 1)) is not None and apart < -LIMIT:
         return ""  # what told the inputs apart was lost on the way here
@@ -142,7 +144,7 @@ def _dead(facts: Facts, i: int) -> str:
 
 def _saturated(facts: Facts, i: int) -> str:
     layer = facts.layers[i]
-    if layer.saturated is None or not layer.saturated > 0.5:
+    if layer.saturated is None or not layer.saturated > 0.5 or facts.learned:
         return ""
     return f"{layer.saturated:.0%} of its outputs lie where {layer.activation} is flat"
 
@@ -150,15 +152,14 @@ def _saturated(facts: Facts, i: int) -> str:
 def _exploding(facts: Facts, i: int) -> str:
     layer, last = facts.layers[i], i + 1 == len(facts.layers)
     start = facts.layers[0] if facts.inputs is None else facts.inputs
-    if last and facts.loss is not None and facts.guess is not None and facts.loss < facts.guess:
+    if facts.learned:
         return ""  # it has learned to be sure of itself
     rise = log(layer.mean_square) - log(start.mean_square)
     if rise > LIMIT:
-        return (
-            f"the mean square of signals is {_times(rise)} that of the inputs{_rate(facts.forward_growth())}"
-        )
+        return f"the mean square of signals is {_times(rise)} that of the inputs{_rate(rise, i + 1)}"
     if last and log(layer.mean_square) > LIMIT:
-        return f"the outputs have a root mean square of {math.sqrt(layer.mean_square):.3g}, as the inputs do"
+        sizes = [f"{math.sqrt(one.mean_square):.3g}" for one in (layer, start)]
+        return f"the outputs have a root mean square of {sizes[0]}, the inputs one of {sizes[1]}"
     return ""
 
 
@@ -166,15 +167,20 @@ def _vanishing(facts: Facts, i: int) -> str:
     layers = facts.layers
     if any(layer.weight_norm == 0 and layer.weight_gradient_norm != 0 for layer in layers[i + 1 :]):
         return ""  # a layer above begins at 0, and will let gradients through once it has moved
+    start = facts.inputs
+    if i == 0 and start is not None and max(log(start.mean_square), log(layers[-1].mean_square)) < -LIMIT:
+        sizes = [f"{math.sqrt(one.mean_square):.2g}" for one in (start, layers[-1])]
+        return f"the inputs have a root mean square of {sizes[0]}, and the outputs of {sizes[1]}"
     change = facts.backward(i)
     if change is not None and change < -LIMIT:
-        return f"{_gradients(change)}{_rate(facts.backward_growth())}"
+        return f"{_gradients(change)}{_rate(change, facts.top - i)}"
+    if layers[-1].gradient_norm == 0 and facts.loss != 0:
+        return "no gradient comes from the outputs"
     if layers[i].dead == 1 and layers[i].slope_square and layers[i].weight_norm != 0:
         return "the outputs are the same for every input: what told the inputs apart is lost"
     fall = log(layers[i].mean_square) - log(layers[0].mean_square)
     if i + 1 < len(layers) and fall < -LIMIT:
-        rate = _rate(facts.forward_growth())
-        return f"the mean square of signals is {_times(fall)} that in the first layer{rate}"
+        return f"the mean square of signals is {_times(fall)} that in the first layer{_rate(fall, i)}"
     if change is None and (apart := facts.alike(i)) is not None and apart < -LIMIT:
         return f"inputs have become alike: they are {_times(apart)} as far apart as in the first layer"
     return ""
@@ -182,12 +188,9 @@ def _vanishing(facts: Facts, i: int) -> str:
 
 def _chaotic(facts: Facts, i: int) -> str:
     change = facts.backward(i)
-    if change is None or not change > LIMIT:
+    if change is None or not change > LIMIT or facts.learned:
         return ""
-    return (
-        f"{_gradients(change)}{_rate(facts.backward_growth())}, while signals keep their size: inputs that "
-        "differ a little end up unrelated"
-    )
+    return f"{_gradients(change)}{_rate(change, facts.top - i)}, while signals keep their size"
 
 
 #: In the order in which they apply to a layer.
@@ -204,7 +207,7 @@ RULES: tuple[tuple[str, Callable[[Facts, int], str]], ...] = (
 
 
 def _gradients(change: float) -> str:
-    return f"squared gradients that arrive here are {_times(change)} those in the last layer"
+    return f"squared gradients that arrive here are {_times(change)} those in the last hidden layer"
 
 
 def _times(change: float) -> str:
@@ -216,5 +219,8 @@ def _times(change: float) -> str:
     return f"{math.exp(change):.2g} times"
 
 
-def _rate(growth: float | None) -> str:
-    return "" if growth is None or not 0 < growth < math.inf else f" (x {growth:.3g} per layer)"
+def _rate(change: float, layers: int) -> str:
+    """Print the factor per layer of a change over some of them."""
+    if layers < 2 or not abs(change) < 600:
+        return ""
+    return f" (x {math.exp(change / layers):.3g} per layer)"

@@ -204,7 +204,7 @@ class Batch:
         """Give the mean and the variance of 1 / mean c^2."""
         if self.c.size == 1:
             return NOTHING
-        square = float(np.mean(self.c[:-1] ** 2 + self.c_variance[:-1]))
+        square = np.mean(self.c[:-1] ** 2 + self.c_variance[:-1])  # 0 where nothing arrives
         # Of c^2, by what correlations have in common; by the rest, for pairs of four different inputs; for
         # pairs that share an input; and for a pair itself.
         noise = 4 * self.rho**2 * self.common + 4 * self.apart**2
