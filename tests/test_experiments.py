@@ -524,3 +524,11 @@ def test_the_documentation_has_every_experiment(name):
     assert re.search(rf"^## {name}: ", text, re.MULTILINE)
     for picture in re.findall(r"\]\((images/.*?)\)", text):
         assert (Path(__file__).parents[1] / "docs" / picture).is_file()
+
+
+def test_experiments_are_loaded_when_they_are_asked_for():
+    code = (
+        "import sys, initcore as ic; assert 'initcore.experiments' not in sys.modules; "
+        "ic.experiments.run; assert 'initcore.experiments' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

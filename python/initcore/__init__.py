@@ -1,6 +1,8 @@
 """Neural-network weight initialization: addressed, reproducible sampling and a deterministic dense core."""
 
-from . import datasets, experiments, plot, theory
+from typing import TYPE_CHECKING, Any
+
+from . import datasets, plot, theory
 from ._core import (
     Constant,
     DeltaOrthogonal,
@@ -71,6 +73,9 @@ from .optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSProp
 from .params import ModelPlan, ParameterPlan, Rule, init_params, plan
 from .schedules import ConstantSchedule, CosineSchedule, Schedule, StepSchedule
 from .training import Divergence, EarlyStopping, History
+
+if TYPE_CHECKING:
+    from . import experiments
 
 __all__ = [
     "MLP",
@@ -170,3 +175,13 @@ __all__ = [
     "zero_init",
     "zeros",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the experiments when they are first asked for; few who import the library run them."""
+    if name == "experiments":
+        from importlib import import_module
+
+        return import_module(".experiments", __name__)
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .guessing import class_entropy
 from .initializers import Array, InitLike, get
 from .nn import MLP
 from .optimizers import SGD, Optimizer
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from .datasets import Dataset, Labels
+    from .datasets import Dataset
     from .training import History
 
 #: What is compared when nothing else is asked for: two that stay symmetric, too small, too large,
@@ -208,7 +209,7 @@ def runs(
     schemes = {str(init): get(init) for init in inits}
     sizes = [data.x_train.shape[1], *layers, len(data.classes)]
     probe = data.x_train[:PROBE], data.y_train[:PROBE]
-    guess_loss = _entropy(data.y_train)
+    guess_loss = class_entropy(data.y_train)
 
     def tick(_: dict[str, Any]) -> None:
         on_epoch()
@@ -362,12 +363,6 @@ def _distinct_units(parameters: dict[str, Array], layer: int) -> int:
     # nothing.
     units = np.ascontiguousarray(np.vstack([w, b]).T)
     return len({unit.tobytes() for unit in units})
-
-
-def _entropy(labels: Labels) -> float:
-    """Give the cross-entropy of answering every sample with the frequencies of the classes."""
-    shares = np.bincount(labels) / len(labels)
-    return float(-(shares * np.log(shares, where=shares > 0, out=np.zeros_like(shares))).sum())
 
 
 def _std(values: Array) -> float:

@@ -10,9 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from initcore.arrays import expect, integer
+from initcore.guessing import loss_of_guessing
 from initcore.nn import MLP
 from initcore.optimizers import Optimizer
 
@@ -117,8 +116,10 @@ def diagnose(
         if t is None and loss is not None:
             msg = "a loss needs targets: diagnose(net, x, t, loss=...)"
             raise TypeError(msg)
+        if t is not None and loss is None:
+            loss = default_loss(net, t)
         found = of_network(net, x, t, loss, optimizer, num_threads)
-        guess = None if t is None else _guess(loss or default_loss(net, t), t, net.sizes[-1])
+        guess = None if loss is None or t is None else loss_of_guessing(loss, t)
     else:
         _refuse("layers that are arrays or functions", t=t, loss=loss, optimizer=optimizer)
         layers = _named(net)
@@ -217,24 +218,6 @@ def _aligned(
         msg = f"{what} has {len(values)} entries, but there are {len(layers)} layers"
         raise ValueError(msg)
     return values
-
-
-def _guess(loss: str, t: npt.ArrayLike, outputs: int) -> float | None:
-    """Give the loss of an answer that knows only how frequent each is; None for the less usual losses."""
-    array = np.asarray(t)
-    if loss == "mse":
-        return float(np.var(array, axis=0).mean())
-    if loss == "softmax_cross_entropy":
-        labels = array.ndim == 1
-        return _entropy(np.bincount(array, minlength=outputs) / len(array) if labels else array.mean(axis=0))
-    if loss == "binary_cross_entropy":
-        shares = np.atleast_1d(array.mean(axis=0, dtype=np.float64))
-        return _entropy(np.stack([shares, 1 - shares])) / shares.size
-    return None
-
-
-def _entropy(shares: npt.NDArray[np.floating[Any]]) -> float:
-    return float(-(shares * np.log(shares, where=shares > 0, out=np.zeros(shares.shape))).sum())
 
 
 class Recorder:

@@ -63,18 +63,17 @@ def of_network(
     optimizer: Optimizer | None,
     num_threads: int | None,
 ) -> Measurement:
-    """Send inputs through a network and errors back: those of a loss, or random ones without targets."""
+    """Send inputs through a network and errors back: those of a loss, or random ones without one."""
     names = net.layer_activations()
     thresholds = [FLAT * steepest(name) for name in names]
     samples: tuple[Array, Array, Array | None]
-    if t is None:
+    if t is None or loss is None:
         x = matrix(x, net.dtype, "x")
         errors = normal((len(x), net.sizes[-1]), seed=0, name="diagnosis.errors", dtype=net.dtype)
         samples = (x, errors / max(len(x), 1), None)
     else:
-        loss = default_loss(net, t) if loss is None else loss
         samples = net._samples(x, t, loss, None)
-    found = net._core.diagnose(samples, loss if t is not None else None, thresholds, optimizer, num_threads)
+    found = net._core.diagnose(samples, loss, thresholds, optimizer, num_threads)
     pairs = enumerate(zip(found["layers"], names, strict=True))
     layers = [layer(f"layers.{i}", numbers, name) for i, (numbers, name) in pairs]
     return Measurement(

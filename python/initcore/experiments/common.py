@@ -71,12 +71,6 @@ def accuracy(net: MLP, x: npt.ArrayLike, t: npt.ArrayLike) -> float:
     return float(np.mean(net.predict(x) == np.asarray(t)))
 
 
-def guess_loss(data: Dataset) -> float:
-    """Give the cross-entropy of answering every sample with the frequencies of the classes."""
-    shares = np.bincount(data.y_train) / len(data.y_train)
-    return float(-(shares * np.log(shares)).sum())
-
-
 def there_and_back(net: MLP, x: npt.ArrayLike, error: npt.ArrayLike) -> tuple[list[Array], list[Array]]:
     """Send a signal forward through the layers and an error signal back.
 

@@ -10,10 +10,11 @@ import numpy as np
 
 from initcore import datasets
 from initcore.diagnosis import diagnose
+from initcore.guessing import class_entropy
 from initcore.nn import MLP
 from initcore.optimizers import SGD, Adam, RMSProp
 
-from .common import LOSS, PROBE, accuracy, guess_loss, track, train
+from .common import LOSS, PROBE, accuracy, track, train
 from .panels import cost_panels
 from .registry import Findings, experiment
 from .result import Figures, Table
@@ -137,7 +138,7 @@ def optimizers(
         f"until the mean loss of an epoch was {target:g}. The verdict is that of the diagnosis before the "
         "training.",
     )
-    figures = Figures(optimizers=lambda figure: _draw(figure, by, schemes, guess_loss(samples)))
+    figures = Figures(optimizers=lambda figure: _draw(figure, by, schemes, class_entropy(samples.y_train)))
     return Findings((overview, details), figures, {"runs": runs})
 
 

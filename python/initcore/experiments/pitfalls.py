@@ -9,10 +9,11 @@ import numpy as np
 
 from initcore import datasets, plot
 from initcore.diagnosis import diagnose
+from initcore.guessing import class_entropy
 from initcore.nn import MLP
 from initcore.optimizers import SGD
 
-from .common import LOSS, PROBE, accuracy, guess_loss, track, train
+from .common import LOSS, PROBE, accuracy, track, train
 from .panels import cost_panels
 from .registry import Findings, experiment
 from .result import Figures, Table
@@ -87,7 +88,7 @@ def pitfalls(
                 "verdict": verdict,
                 "initial_loss": initial_loss,
                 "loss": np.inf if history.diverged else loss,
-                "guess_loss": guess_loss(points),
+                "guess_loss": class_entropy(points.y_train),
                 "accuracy": accuracy(net, points.x_test, points.y_test),
                 "history": history,
                 "net": net,

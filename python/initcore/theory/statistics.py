@@ -262,7 +262,7 @@ def _dead(f: Activation, log_q: Floats, weights: Floats, batch: Batch, n: int) -
     pieces = _flat_pieces(f)
     if not pieces:
         return 0.0, 0.0
-    none_beyond = _CDF ** batch.independent()
+    none_beyond = _cdf() ** batch.independent()
     edges = [edge / np.exp(np.clip(log_q, *LOG_RANGE) / 2) for edge in pieces]
     shares, chances = [], []
     for rho, weight in batch.common_law():
@@ -277,7 +277,13 @@ def _dead(f: Activation, log_q: Floats, weights: Floats, batch: Batch, n: int) -
 _FACTOR = np.linspace(-8.0, 8.0, 321)
 _FACTOR_DENSITY = np.exp(-(_FACTOR**2) / 2) / np.exp(-(_FACTOR**2) / 2).sum()
 _CDF_AXIS = np.linspace(-9.0, 9.0, 3601)
-_CDF = np.array([(1 + erf(t / np.sqrt(2))) / 2 for t in _CDF_AXIS])
+
+
+def _find_cdf() -> Floats:
+    return np.array([(1 + erf(t / np.sqrt(2))) / 2 for t in _CDF_AXIS])
+
+
+_cdf = lru_cache(1)(_find_cdf)  # it takes milliseconds
 
 # Both sides of 0, from near it to far out.
 _FAR = np.concatenate([-np.geomspace(1e3, 1e-2, 100), [0.0], np.geomspace(1e-2, 1e3, 100)])
