@@ -43,8 +43,30 @@ def costs(sizes, batch, calls, init, threads):
     return best
 
 
+def outside(depth):
+    """Give the seconds that Python spends around the core, and those of the theory, for this many layers."""
+    net = ic.MLP([*[32] * depth, 10], activation="relu", init="he_normal", seed=0)
+    x, t = ic.normal((64, 32), seed=0), np.arange(64) % 10
+    samples, thresholds = net._samples(x, t, LOSS, None), [0.05] * depth
+    best = [np.inf] * 3
+    for seed in range(100):
+        begin = time.perf_counter()
+        net._core.diagnose(samples, LOSS, thresholds, None, None)
+        core = time.perf_counter()
+        ic.diagnose(net, x, t)
+        times = [core - begin, time.perf_counter() - core]
+        if seed < 8:  # of a new network each time, since laws that were computed are kept
+            net_of_seed = ic.MLP([*[32] * depth, 10], init="he_normal", seed=seed + 1)
+            report = ic.diagnose(net_of_seed, x, t)
+            begin = time.perf_counter()
+            _ = report.layers[0].expected
+            times.append(time.perf_counter() - begin)
+        best = [min(pair) for pair in zip(best, [*times, np.inf][:3], strict=True)]
+    return best[1] - best[0], best[2]
+
+
 def main():
-    """Print a row for each network and number of threads."""
+    """Print a row for each network and number of threads, and what stands around the core by depth."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--init", default="he_normal", help="initialization of the networks")
     parser.add_argument("--repeat", type=float, default=1.0, help="multiplies the numbers of calls")
@@ -60,6 +82,10 @@ def main():
                 f"{name:34} {batch:5} {threads:7} {one * 1e6:9.0f} {both * 1e6:12.0f} {both / one:6.2f} "
                 f"{public[1] / public[0]:6.2f}"
             )
+    print(f"\n{'layers':>6} {'Python us':>9} {'theory ms':>9}")
+    for depth in (2, 5, 10, 20):
+        around, theory = outside(depth)
+        print(f"{depth:6} {around * 1e6:9.0f} {theory * 1e3:9.1f}")
 
 
 if __name__ == "__main__":
