@@ -14,7 +14,7 @@ IN_VENV := PATH="$(CURDIR)/$(BIN):$$PATH"
 SOURCES    := pyproject.toml Cargo.toml Cargo.lock $(shell find rust -name '*.rs')
 RUST_MINOR := $(shell sed -n 's/^rust-version = "1\.\([0-9]*\).*/\1/p' Cargo.toml)
 
-.PHONY: help demo test test-lab test-isas prove check bench bench-sampling bench-dense bench-orthogonal bench-gemm battery docs wheel clean
+.PHONY: help demo test test-lab test-frameworks run-frameworks test-isas prove check bench bench-sampling bench-dense bench-orthogonal bench-gemm battery docs wheel clean
 .PHONY: has-rust has-python has-batteries
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -31,6 +31,13 @@ test: $(VENV)/with-test  ## Run the Rust and the Python tests
 
 test-lab: $(VENV)/with-test-lab  ## Try the laboratory in a browser; it takes a chromium
 	$(BIN)/python -m pytest tests/browser
+
+# In an environment of its own: PyTorch alone takes gigabytes.
+test-frameworks:  ## Try the adapters with the real PyTorch, JAX, Keras, Dask, MPI and Ray
+	$(MAKE) VENV=.venv-frameworks run-frameworks
+
+run-frameworks: $(VENV)/with-frameworks
+	$(BIN)/python -m pytest tests/frameworks
 
 # The instruction sets that test-isas demands of the machine. One with fewer: make test-isas ISAS='baseline avx2'.
 ISAS ?= $(if $(filter x86_64 amd64,$(shell uname -m)),baseline avx2 avx512,neon)
@@ -98,7 +105,7 @@ wheel: $(VENV)/maturin  ## Build a portable wheel in dist/ and check it in a cle
 	$(BIN)/python tools/check_wheel.py dist/*.whl
 
 clean:  ## Remove everything that was built, .venv too
-	rm -rf $(VENV) dist demo target benches/gemm/target docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(VENV) .venv-frameworks dist demo target benches/gemm/target docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
 	find python tests benches \( -name __pycache__ -o -name '_core.*.so' \) -prune -exec rm -rf {} +
 
 # Stamp: the extension, built with optimisations, and the package with its extra of that name.

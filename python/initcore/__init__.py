@@ -177,11 +177,16 @@ __all__ = [
 ]
 
 
+#: Loaded when they are first asked for: few who import the library run the experiments, and the adapters
+#: import the package that they are named after.
+_LAZY = frozenset({"dask", "experiments", "jax", "keras", "safetensors", "torch"})
+
+
 def __getattr__(name: str) -> Any:
-    """Load the experiments when they are first asked for; few who import the library run them."""
-    if name == "experiments":
+    """Load what is not loaded with the library."""
+    if name in _LAZY:
         from importlib import import_module
 
-        return import_module(".experiments", __name__)
+        return import_module(f".{name}", __name__)
     msg = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(msg)
