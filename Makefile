@@ -14,7 +14,7 @@ IN_VENV := PATH="$(CURDIR)/$(BIN):$$PATH"
 SOURCES    := pyproject.toml Cargo.toml Cargo.lock $(shell find rust -name '*.rs')
 RUST_MINOR := $(shell sed -n 's/^rust-version = "1\.\([0-9]*\).*/\1/p' Cargo.toml)
 
-.PHONY: help demo test test-lab test-frameworks run-frameworks test-isas prove check bench bench-sampling bench-dense bench-orthogonal bench-gemm battery docs wheel clean
+.PHONY: help demo test test-lab test-frameworks run-frameworks test-isas prove check bench bench-sampling bench-dense bench-orthogonal bench-gemm bench-models run-bench-models battery docs wheel clean
 .PHONY: has-rust has-python has-batteries
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -77,6 +77,12 @@ bench-dense: $(VENV)/with-bench  ## Measure the dense core beside the peers; wri
 
 bench-orthogonal: $(VENV)/with-bench  ## Measure orthogonal matrices beside the peers; writes docs/benchmarks-orthogonal.md
 	$(BIN)/python benches/orthogonal_table.py
+
+bench-models:  ## Measure a whole language model beside the peers; writes docs/benchmarks-models.md
+	$(MAKE) VENV=.venv-frameworks run-bench-models
+
+run-bench-models: $(VENV)/with-frameworks
+	$(BIN)/python benches/model_table.py
 
 # A program of its own, so that the package does not depend on what it was not built with.
 bench-gemm: | has-rust  ## Measure the crates that multiply matrices; writes docs/benchmarks-gemm.md
