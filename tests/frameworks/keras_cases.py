@@ -81,7 +81,8 @@ def test_the_law_is_that_of_keras(name, arguments, shape):
     # Keras' truncated values lie beyond the bounds now and then, on PyTorch: the law is what it says it is
     bound = {"uniform": 3**0.5, "truncated": 2 / 0.8796256610342398, "normal": 3.5}
     law = arguments.get("distribution", "truncated" if name == "VarianceScaling" else name.lower())
-    law = "truncated" if law == "normal" or name[:2] in {"Gl", "He", "Le"} and "Normal" in name else law
+    scaled = name[:2] in {"Gl", "He", "Le"} and "Normal" in name
+    law = "truncated" if law == "normal" or scaled else law
     kind = next(kind for kind in ("uniform", "untruncated", "truncated", "normal") if kind in law)
     reach = np.abs(ours - ours.mean()).max() / ours.std()
     if kind in {"uniform", "truncated"}:
@@ -222,6 +223,10 @@ def two_dense(one, two):
     return [layer.kernel for layer in model.layers]
 
 
+def two_clones(init):
+    return two_dense(init, init.clone())
+
+
 def lstm(init):
     layer = layers.LSTM(8, kernel_initializer=init, recurrent_initializer=init, bias_initializer=init)
     layer.build((None, 5, 8))
@@ -264,7 +269,7 @@ def nested(init):
     [
         lambda make: two_dense(*[make()] * 2),
         lambda make: two_dense(make(), make()),
-        lambda make: two_dense(*(lambda init: (init, init.clone()))(make())),
+        lambda make: two_clones(make()),
         lambda make: lstm(make()),
         of_equal_copies,
         lambda make: attention(make()),
@@ -288,7 +293,7 @@ def test_what_alike_means():
 
 
 def test_copies_of_a_named_initializer_in_one_model_are_refused():
-    with pytest.raises(ValueError, match="query/kernel and .*key/kernel, which would be alike"):
+    with pytest.raises(ValueError, match=r"query/kernel and .*key/kernel, which would be alike"):
         attention(K.HeNormal(seed=0, name="attention"))
     with pytest.raises(ValueError, match="would be alike"):
         two_dense(K.HeNormal(seed=0, name="w"), K.HeNormal(seed=0, name="w"))
@@ -493,7 +498,7 @@ def test_layers_within_layers_and_weights_without_names():
             super().__init__()
             self.inner = [layers.Dense(4), layers.Dense(4)]
 
-        def build(self, shape):
+        def build(self, _):
             self.first = self.add_weight(shape=(4,))
             self.second = self.add_weight(shape=(4,))
 
@@ -623,7 +628,7 @@ def test_initializers_refuse(make, error, message):
 
 def test_digests_for_the_comparison_of_backends(initialized):
     model, made = initialized
-    digests = {name: None for name in made.parameters}
+    digests = dict.fromkeys(made.parameters)
     ordered = [w for w in model.weights if not w.name.startswith("moving")]
     digests["zoo"] = hashlib.sha256(b"".join(array(w).tobytes() for w in ordered)).hexdigest()
     keras.utils.set_random_seed(0)

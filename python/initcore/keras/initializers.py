@@ -38,8 +38,8 @@ class Initializer(keras.initializers.Initializer):  # type: ignore[misc, unused-
     dtype. Neither the backend, nor the device, nor what was drawn before has a part in them.
 
     - With a seed and no name, the address is the variable's path with "." for "/", as in
-      ``"sequential.dense_1.kernel"``: layers differ, and so do kernels of one layer. The number in ``dense_1``
-      is Keras' count of all layers made so far: name the layers, or use `initialize`.
+      ``"sequential.dense_1.kernel"``: layers differ, and so do kernels of one layer. The number in
+      ``dense_1`` is Keras' count of all layers made so far: name the layers, or use `initialize`.
     - With a seed and a name, the address is the name. The values are those of
       ``initcore.get(init)(shape, seed=seed, name=name, layout=layout)``, in any framework.
     - An instance gives every address once. The second variable of one address, or the second call outside of
@@ -130,7 +130,7 @@ class Initializer(keras.initializers.Initializer):  # type: ignore[misc, unused-
         return f"{type(self).__name__}({arguments})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Copies and pickles start anew: what this instance has drawn is not theirs."""
+        """Give what makes a copy, which starts anew: what this instance has drawn is not the copy's."""
         return type(self).from_config, (self.get_config(),)
 
     def _common_config(self) -> dict[str, Any]:
@@ -188,7 +188,8 @@ class Initializer(keras.initializers.Initializer):  # type: ignore[misc, unused-
         drawn = _named.setdefault((self.seed, self.name), [])
         drawn[:] = [reference for reference in drawn if reference() is not None]
         root = variable.path.split("/")[0]
-        for other in (reference() for reference in drawn):
+        others: list[Any] = [reference() for reference in drawn]
+        for other in others:
             served = self._served.get(id(other))
             of_this = served is not None and served[0]() is other
             if other.path != variable.path and other.path.split("/")[0] == root and not of_this:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 
 from initcore._core import Layout
 from initcore.theory import recommend
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _K = keras.layers
 _CONVOLUTIONS = (_K.Conv1D, _K.Conv2D, _K.Conv3D)
@@ -130,7 +132,7 @@ def _layers(layer: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def _stem(name: str, kind: type) -> str:
-    """Give a name without the number, if Keras gave it: ``dense_3`` to a Dense, ``forward_lstm_3`` to an LSTM."""
+    """Give a name without its number, if Keras gave it: ``dense_3``, and ``forward_lstm_3`` in both ways."""
     stem = re.sub(r"_\d+$", "", name)
     plain = stem.removeprefix("forward_").removeprefix("backward_").replace("_", "")
     return stem if plain == kind.__name__.lower() else name
@@ -153,7 +155,7 @@ def _einsum(equation: str) -> Layout:
     for axis, letter in enumerate(kernel):
         kind = "in_axis" if letter not in out else "batch_axis" if letter in into else "out_axis"
         axes[kind].append(axis)
-    return Layout(**{kind: tuple(found) for kind, found in axes.items()})
+    return Layout(in_axis=axes["in_axis"], out_axis=axes["out_axis"], batch_axis=axes["batch_axis"])
 
 
 def _for_activation(activation: Any) -> str:

@@ -31,9 +31,9 @@ def initialize(
     """Set all weights of a model that has been built, each drawn under its address.
 
     The address of a weight says where it is: the names of the layers on the way to it, from below the model,
-    and its own, joined with ".": ``"dense.kernel"``, ``"dense_1.kernel"``, ``"block.fc1.kernel"``. Numbers that
-    Keras gave are counted anew among the layers of one model or layer, so that addresses do not depend on what
-    was built before. Layers with names of their own keep them.
+    and its own, joined with ".": ``"dense.kernel"``, ``"dense_1.kernel"``, ``"block.fc1.kernel"``. Numbers
+    that Keras gave are counted anew among the layers of one model or layer, so that addresses do not depend
+    on what was built before. Layers with names of their own keep them.
 
     Statistics that layers keep (moving means, the state of spectral normalization, metrics, seeds) stay as
     they are, and so does an optimizer's state.
@@ -45,7 +45,8 @@ def initialize(
     rules : "auto" or mapping of str to str, Initializer, Rule or callable
         As `initcore.plan` takes them, patterns of addresses; ``"auto"`` as a value, and in place of the
         mapping, stands for what suits the layer. Kernels are drawn for the layer's own activation, as
-        `initcore.theory.recommend` says; where it has none, or one that is not known there, for a straight line.
+        `initcore.theory.recommend` says; where it has none, or one that is not known there, for a straight
+        line.
         Recurrent kernels are orthogonal, embeddings uniform on [-0.05, 0.05) as in Keras, ``gamma`` and
         ``scale`` ones, ``bias``, ``beta`` and ``alpha`` zeros, but the biases of an LSTM's forget gate ones
         where the layer says so.
@@ -83,9 +84,8 @@ def initialize(
     if len(found) < len(weights(model)):
         msg = "names gives two weights one address"
         raise ValueError(msg)
-    if rules == "auto":
-        rules = {"*": "auto"}
-    expect(rules, Mapping, "rules")
+    patterns: Any = {"*": "auto"} if rules == "auto" else rules
+    expect(patterns, Mapping, "rules")
     automatic: set[str] = set()
 
     def decided(rule: Spec) -> Callable[[str, tuple[int, ...]], Rule]:
@@ -102,7 +102,7 @@ def initialize(
         return decide
 
     shapes = {name: w.variable for name, w in found.items()}
-    made = plan(shapes, {pattern: decided(rule) for pattern, rule in rules.items()}, seed=seed)
+    made = plan(shapes, {pattern: decided(rule) for pattern, rule in patterns.items()}, seed=seed)
     for name, p in made.parameters.items():
         _set(found[name], p, made.seed, num_threads, automatic=name in automatic)
     return made

@@ -1,4 +1,4 @@
-"""The initializers of `keras.initializers`: their names, their arguments, their laws, the library's values."""
+"""The initializers of `keras.initializers`, by their names, arguments and laws."""
 
 from __future__ import annotations
 
@@ -263,42 +263,42 @@ class _FanScaled(VarianceScaling):
 
 @registered
 class GlorotNormal(_FanScaled):
-    """Normal, cut at two standard deviations; the variance after the cut is ``2 / (fan_in + fan_out)``; the arguments are those of `VarianceScaling`."""
+    """Truncated normal of variance ``2 / (fan_in + fan_out)``; arguments as in `VarianceScaling`."""
 
     _LAW = (1.0, "fan_avg", "truncated_normal")
 
 
 @registered
 class GlorotUniform(_FanScaled):
-    """Uniform, of variance ``2 / (fan_in + fan_out)``; the arguments are those of `VarianceScaling`."""
+    """Uniform of variance ``2 / (fan_in + fan_out)``; arguments as in `VarianceScaling`."""
 
     _LAW = (1.0, "fan_avg", "uniform")
 
 
 @registered
 class HeNormal(_FanScaled):
-    """Normal, cut at two standard deviations; the variance after the cut is ``2 / fan_in``; the arguments are those of `VarianceScaling`."""
+    """Truncated normal of variance ``2 / fan_in``; arguments as in `VarianceScaling`."""
 
     _LAW = (2.0, "fan_in", "truncated_normal")
 
 
 @registered
 class HeUniform(_FanScaled):
-    """Uniform, of variance ``2 / fan_in``; the arguments are those of `VarianceScaling`."""
+    """Uniform of variance ``2 / fan_in``; arguments as in `VarianceScaling`."""
 
     _LAW = (2.0, "fan_in", "uniform")
 
 
 @registered
 class LecunNormal(_FanScaled):
-    """Normal, cut at two standard deviations; the variance after the cut is ``1 / fan_in``; the arguments are those of `VarianceScaling`."""
+    """Truncated normal of variance ``1 / fan_in``; arguments as in `VarianceScaling`."""
 
     _LAW = (1.0, "fan_in", "truncated_normal")
 
 
 @registered
 class LecunUniform(_FanScaled):
-    """Uniform, of variance ``1 / fan_in``; the arguments are those of `VarianceScaling`."""
+    """Uniform of variance ``1 / fan_in``; arguments as in `VarianceScaling`."""
 
     _LAW = (1.0, "fan_in", "uniform")
 
