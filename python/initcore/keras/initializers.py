@@ -160,8 +160,8 @@ class Initializer(keras.initializers.Initializer):  # type: ignore[misc, unused-
                 self._refuse_twins(variable)
                 address = self._counted(variable.path.replace("/", ".") if self.name is None else self.name)
             self._served[id(variable)] = weakref.ref(variable), seed, address
-        if tuple(variable.shape or ()) != shape and isinstance(self.seed, int):
-            address = f"{address}[{'x'.join(map(str, shape))}]"
+        if tuple(variable.shape or ()) != shape:  # a piece of it
+            address = f"{address or ''}[{'x'.join(map(str, shape))}]"
         return seed, address
 
     def _fresh(self) -> int:

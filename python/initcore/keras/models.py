@@ -57,7 +57,8 @@ def initialize(
         embeddings, the gates of recurrent layers and the axes of `keras.layers.EinsumDense`, those of
         attention among them, are known, and all others are "numpy".
     names : callable, optional
-        A function of an address that gives the one to use, as for the names of another framework.
+        A function of an address that gives the one to use, as for the names of another framework. Rules match
+        these.
     num_threads : int, optional
         At most this many; the values do not depend on it.
 
