@@ -1,7 +1,7 @@
 """Dask arrays of weights: every task makes its own chunk, out of nothing but its place.
 
 `make_array` hands Dask something that looks like an array on disk. What is taken out of it is drawn then; and
-as Dask passes slices on to what it reads from, ``w[:, 3]`` draws a column and not the chunks around it.
+where Dask passes slices on to what it reads from, ``w[:, 3]`` draws a column and not the chunks around it.
 """
 
 from __future__ import annotations

@@ -21,6 +21,11 @@ from initcore.initializers import InitLike, get
 
 from .arrays import draw
 
+#: What all variables are: layers of older versions make those of the backend, which are no `keras.Variable`.
+_VARIABLE = next(
+    (base for base in keras.Variable.__mro__ if base.__module__.endswith("backend.common.variables")),
+    keras.Variable,
+)
 #: Who was drawn under an explicit name: (seed, name) -> the variables.
 _named: dict[tuple[int, str], list[weakref.ref[Any]]] = {}
 
@@ -65,7 +70,7 @@ class Initializer(keras.initializers.Initializer):  # type: ignore[misc, unused-
     ------
     ValueError, TypeError
         The arguments are not as described. When called: the initializer does not go with the shape or dtype;
-        or copies with one seed and name are to draw two variables of one model.
+        or copies with one seed and name are to draw two variables of one layer or model.
 
     Examples
     --------
@@ -217,7 +222,7 @@ def _waiting() -> Any:
     frame = sys._getframe(1)
     while frame is not None:
         owner = frame.f_locals.get("self")
-        if isinstance(owner, keras.Variable):
+        if isinstance(owner, _VARIABLE):
             return owner
         frame = frame.f_back  # type: ignore[assignment]
     return None
