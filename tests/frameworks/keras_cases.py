@@ -180,6 +180,52 @@ def test_the_layout_decides_the_fans():
     assert same(layer.kernel, ic.he_normal((3, 3, 4, 8), seed=0, name=address(layer.kernel), layout=layout))
 
 
+@pytest.mark.parametrize(
+    ("make", "law"),
+    [
+        (lambda: K.HeNormal(seed=0), ic.he_truncated_normal),
+        (lambda: K.Initializer("he_normal", seed=0), ic.he_normal),
+        (
+            lambda: K.VarianceScaling(2.0, "fan_out", "untruncated_normal", seed=0),
+            "he_normal(mode='fan_out')",
+        ),
+    ],
+    ids=["named", "any", "scaling"],
+)
+def test_attention_has_the_fans_of_its_equations(make, law):
+    layer = layers.MultiHeadAttention(2, 8, kernel_initializer=make(), name="attention")
+    layer.build((None, 5, 12), (None, 5, 12), (None, 5, 12))
+    kernels = [w for w in layer.weights if w.name == "kernel"]
+    axes = [{"in_axis": 0, "out_axis": (1, 2)}] * 3 + [{"in_axis": (0, 1), "out_axis": 2}]
+    for kernel, which in zip(kernels, axes, strict=True):
+        init, layout = ic.get(law), ic.Layout(**which)
+        assert same(kernel, init(kernel.shape, seed=0, name=address(kernel), layout=layout))
+        assert layout.fans(kernel.shape) in {(12, 16), (16, 12)}
+
+
+def test_a_layout_is_kept_in_attention():
+    for make in (K.HeUniform, lambda **o: K.Initializer("he_uniform", **o)):
+        layer = layers.EinsumDense(
+            "abc,cde->abde", (5, 2, 3), kernel_initializer=make(seed=0, layout="torch")
+        )
+        layer.build((None, 5, 4))
+        assert same(
+            layer.kernel, ic.he_uniform((4, 2, 3), seed=0, name=address(layer.kernel), layout="torch")
+        )
+
+
+@pytest.mark.parametrize("name", ["HeNormal", "GlorotUniform", "RandomNormal"])
+def test_the_law_in_attention_is_that_of_keras(name):
+    stds = []
+    for module in (K, keras.initializers):
+        layer = layers.EinsumDense(
+            "abc,cde->abde", (5, 8, 100), kernel_initializer=getattr(module, name)(seed=0)
+        )
+        layer.build((None, 5, 50))
+        stds.append(array(layer.kernel).std(dtype=np.float64))
+    assert abs(stds[0] / stds[1] - 1) < 6.5 / 40_000**0.5
+
+
 def test_calls_by_hand_are_plain_and_never_repeat():
     init = K.Initializer("he_normal", seed=0, name="w")
     assert same(init((5, 6)), ic.he_normal((5, 6), seed=0, name="w"))

@@ -36,7 +36,7 @@ def registered(cls: Any) -> Any:
 
 
 @registered
-class Initializer(keras.initializers.Initializer):  # type: ignore[misc, unused-ignore]
+class Initializer(keras.initializers.VarianceScaling):  # type: ignore[misc, unused-ignore]
     """An initializer of this library, where Keras takes one: ``Dense(10, kernel_initializer=...)``.
 
     The values are a function of the initializer, the seed, the address, the shape's order of elements and the
@@ -64,7 +64,8 @@ class Initializer(keras.initializers.Initializer):  # type: ignore[misc, unused-
     name : str, optional
         The address.
     layout : {"numpy", "torch", "embedding", "depthwise"} or Layout
-        Which axes are inputs and outputs. Most of Keras' kernels are "numpy", (..., in, out).
+        Which axes are inputs and outputs. Most of Keras' kernels are "numpy", (..., in, out). A kernel of
+        `keras.layers.EinsumDense`, as in attention, has the axes of its equation, unless a layout is given.
 
     Raises
     ------
@@ -87,6 +88,11 @@ class Initializer(keras.initializers.Initializer):  # type: ignore[misc, unused-
             raise TypeError(msg)
         self.name = name
         self.layout = layout if isinstance(layout, core.Layout) else core.Layout(layout)
+        # An EinsumDense, as in attention, has a copy made that knows which axes of the kernel are inputs and
+        # outputs: of a Keras VarianceScaling whose axes are None. So this is one, and its axes are.
+        scaled = isinstance(self._init, core.VarianceScaling) and self.layout == core.Layout("numpy")
+        self.input_axes: Any = None if scaled else ()
+        self.output_axes: Any = self.input_axes
         self._times: Counter[str] = Counter()
         self._served: dict[int, tuple[weakref.ref[Any], int, str | None]] = {}
 
@@ -126,6 +132,10 @@ class Initializer(keras.initializers.Initializer):  # type: ignore[misc, unused-
             config["init"] = getattr(core, init["scheme"])(**init["arguments"])
         if isinstance(layout, dict):
             config["layout"] = core.Layout(**layout)
+        if "init" in config and "input_axes" in config:  # of an EinsumDense
+            config["layout"] = core.Layout(
+                in_axis=config.pop("input_axes"), out_axis=config.pop("output_axes")
+            )
         if isinstance(seed, dict):
             config["seed"] = keras.saving.deserialize_keras_object(seed)
         return cls(**config)

@@ -227,11 +227,12 @@ class VarianceScaling(_Named):
         init = core.VarianceScaling(scale, mode, names.get(distribution.lower(), distribution.lower()))
         own = {"scale": scale, "mode": mode, "distribution": distribution}
         super().__init__(init, own, seed, name, layout)
-        self._axes = input_axes, output_axes
         self._arguments |= {"input_axes": input_axes, "output_axes": output_axes}
+        if input_axes is not None or output_axes is not None:
+            self.input_axes, self.output_axes = input_axes, output_axes
 
     def _law(self, shape: tuple[int, ...]) -> tuple[core.Initializer, core.Layout]:
-        into, out = self._axes
+        into, out = self._arguments["input_axes"], self._arguments["output_axes"]
         if into is not None and out is not None:
             used = {axis % len(shape) for axis in (*into, *out)} if shape else set()
             rest = [axis for axis in range(len(shape)) if axis not in used]
