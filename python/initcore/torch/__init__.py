@@ -1,6 +1,8 @@
-"""Weights for PyTorch: tensors, `torch.nn.init` and whole modules from addressed streams."""
+"""Weights for PyTorch: tensors of any kind, and `torch.nn.init`, from addressed streams."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 try:
     import torch as _torch  # noqa: F401
@@ -8,6 +10,22 @@ except ImportError:
     msg = "initcore.torch needs PyTorch: pip install 'initcore[torch]'"
     raise ImportError(msg) from None
 
+from . import init
 from .filling import fill_
+from .init import *  # noqa: F403
 
-__all__ = ["fill_"]
+if TYPE_CHECKING:
+    from .placements import region, region_at, regions
+
+__all__ = ["fill_", "init", "region", "region_at", "regions"]
+__all__ += init.__all__
+
+
+def __getattr__(name: str) -> Any:
+    """Load PyTorch's DTensors when they are first asked for."""
+    if name in {"region", "region_at", "regions"}:
+        from . import placements
+
+        return getattr(placements, name)
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)

@@ -1,8 +1,7 @@
 """The one place that writes into tensors: `fill_`, for any initializer and any tensor that has memory.
 
-The initializers write into NumPy arrays, so a tensor on the CPU is seen as one, without a copy; what cannot be
-seen so (another device) is made on the CPU and copied. A DTensor gets its own part of the whole, and no other
-part is computed.
+The initializers write into NumPy arrays, and a tensor on the CPU is seen as one, without a copy. What cannot
+be seen so (another device) is made on the CPU and copied. Of a DTensor, only the local part is made.
 """
 
 from __future__ import annotations
@@ -24,12 +23,7 @@ if TYPE_CHECKING:
     from initcore.arrays import Seed
     from initcore.initializers import Index, InitLike
 
-_DTYPES = {
-    torch.float32: np.dtype(np.float32),
-    torch.float64: np.dtype(np.float64),
-    torch.float16: np.dtype(np.float16),
-    torch.bfloat16: None,  # NumPy has it from ml_dtypes, see `_bfloat16`
-}
+_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
 def fill_(
@@ -179,25 +173,30 @@ def _as_array(tensor: torch.Tensor) -> npt.NDArray[Any]:
     if tensor.requires_grad:
         tensor = tensor.detach()
     if tensor.dtype is torch.bfloat16:
-        return tensor.view(torch.int16).numpy().view(_bfloat16())
-    return tensor.numpy()
+        bits: npt.NDArray[Any] = tensor.view(torch.int16).numpy()
+        return bits.view(_bfloat16())
+    array: npt.NDArray[Any] = tensor.numpy()
+    return array
 
 
 def _bfloat16() -> np.dtype[Any]:
+    """Give the dtype that NumPy has from a package of its own."""
     try:
         import ml_dtypes
     except ImportError:
         msg = "bfloat16 needs ml_dtypes: pip install 'initcore[torch]'"
         raise ImportError(msg) from None
-    return np.dtype(ml_dtypes.bfloat16)
+    dtype: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+    return dtype
 
 
 def _check_strides(tensor: torch.Tensor) -> None:
-    """Refuse elements that share memory, where NumPy cannot look; strides out of the common are refused too."""
+    """Refuse elements that share memory, where there is no array to look at; odd strides are refused too."""
     reach = 0  # how far the dimensions with smaller strides go
     for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
         if size > 1 and tensor.numel():
             if stride <= reach:
-                msg = f"tensor has elements that share memory: shape {tuple(tensor.shape)}, strides {tensor.stride()}"
+                shape, strides = tuple(tensor.shape), tensor.stride()
+                msg = f"tensor has elements that share memory: shape {shape}, strides {strides}"
                 raise ValueError(msg)
             reach += stride * (size - 1)

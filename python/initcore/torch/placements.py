@@ -1,26 +1,27 @@
 """Which part of the whole array the local shard of a DTensor is.
 
-A dimension of the tensor is a row of indices; each dimension of the mesh that shards it takes the indices of its
-own coordinate, from the left to the right of the placements. What is left over is the shard: a slice where the
-indices are evenly spaced, as they are but for the strided shards of FSDP2 with tensor parallelism.
+A dimension of the tensor is a row of indices. Each dimension of the mesh that shards it takes those of its
+own coordinate, from the left to the right of the placements. What is left over is the shard: a slice where
+the indices are evenly spaced, as they nearly always are.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import torch
 from torch.distributed.tensor import Partial, Replicate, Shard
+from torch.distributed.tensor.placement_types import _StridedShard
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
 
-#: What `array[region]` and the `index` of an initializer take.
+    Indices: TypeAlias = range | npt.NDArray[np.int64]
+
+#: What ``array[region]`` and the `index` of an initializer take.
 Region: TypeAlias = "tuple[slice | npt.NDArray[np.int64], ...]"
 
 
@@ -30,12 +31,12 @@ def region(dtensor: Any) -> Region | None:
     Parameters
     ----------
     dtensor : torch.distributed.tensor.DTensor
-        Of any device mesh; placements are Replicate and shards of any kind.
+        On any device mesh; placements are Replicate and shards of any kind.
 
     Returns
     -------
     tuple of slice and ndarray, or None
-        As in `region_at`. None where the process has no place in the mesh, and no part.
+        As in `region_at`. None where the process has no place in the mesh, and so no part.
 
     Raises
     ------
@@ -43,6 +44,10 @@ def region(dtensor: Any) -> Region | None:
         A placement is Partial.
     TypeError
         A placement is of a kind that is not known here.
+
+    Examples
+    --------
+    >>> part = ic.get("he_normal")(tuple(weight.shape), seed=0, index=region(weight))
     """
     mesh = dtensor.device_mesh
     coordinate = mesh.get_coordinate()
@@ -84,27 +89,33 @@ def region_at(
     Raises
     ------
     ValueError
-        The three do not fit, the coordinate lies outside, or a placement is Partial.
+        The four do not fit together, or a placement is Partial.
     TypeError
         A placement is of a kind that is not known here.
+
+    Examples
+    --------
+    >>> region_at((10, 6), (2, 2), [Shard(0), Shard(0)], (1, 0))
+    (slice(5, 8, 1), slice(0, 6, 1))
     """
-    shape, mesh_shape = tuple(shape), tuple(mesh_shape)
-    placements, coordinate = tuple(placements), tuple(coordinate)
     if not len(mesh_shape) == len(placements) == len(coordinate):
         msg = (
-            f"a mesh of shape {mesh_shape} has a placement and a coordinate for each dimension, "
+            f"a mesh of shape {tuple(mesh_shape)} has a placement and a coordinate for each dimension, "
             f"got {len(placements)} placements and {len(coordinate)} coordinates"
         )
         raise ValueError(msg)
     if not all(0 <= place < size for place, size in zip(coordinate, mesh_shape, strict=True)):
-        msg = f"the coordinate {coordinate} lies outside a mesh of shape {mesh_shape}"
+        msg = f"the coordinate {tuple(coordinate)} lies outside a mesh of shape {tuple(mesh_shape)}"
         raise ValueError(msg)
-    indices: list[range | npt.NDArray[np.int64]] = [range(size) for size in shape]
+    indices: list[Indices] = [range(size) for size in shape]
     for placement, size, place in zip(placements, mesh_shape, coordinate, strict=True):
         if isinstance(placement, Replicate):
             continue
         dim = _sharded_dim(placement, len(shape))
-        indices[dim] = _take(placement, indices[dim], size, place)
+        if isinstance(placement, _StridedShard):
+            indices[dim] = _strided(indices[dim], int(placement.split_factor), size, place)
+        else:
+            indices[dim] = _chunk(indices[dim], size, place)
     return _as_region(indices)
 
 
@@ -112,52 +123,44 @@ def _sharded_dim(placement: Any, ndim: int) -> int:
     """Give the dimension that a placement shards, counted from the left."""
     if isinstance(placement, Partial):
         msg = (
-            f"{placement!r} has no part of the tensor's values, only terms of a sum or the like that are yet "
-            "to be reduced: redistribute to Replicate or Shard first"
+            f"{placement!r}: every process holds a term of the values, to be reduced, not a part of them; "
+            "redistribute to Replicate or Shard first"
         )
         raise ValueError(msg)
-    if not hasattr(placement, "_split_tensor"):
-        msg = f"placements are Replicate and shards, got {placement!r}"
+    if type(placement) not in {Shard, _StridedShard}:  # another kind, if of theirs, may split otherwise
+        msg = f"expected placements of type Replicate or Shard, got {placement!r}"
         raise TypeError(msg)
-    dim = int(placement.dim)
-    if not -ndim <= dim < ndim:
-        msg = f"{placement!r} shards a dimension that a tensor with {ndim} dimensions does not have"
+    if not -ndim <= placement.dim < ndim:
+        msg = f"{placement!r} shards a dimension that a tensor of {ndim} dimensions does not have"
         raise ValueError(msg)
-    return dim % ndim
+    return int(placement.dim) % ndim
 
 
-def _take(
-    placement: Any, indices: range | npt.NDArray[np.int64], count: int, place: int
-) -> range | npt.NDArray[np.int64]:
-    """Give the indices of one of `count` shards."""
-    if type(placement) is Shard:  # as torch.chunk: all of one length, but for the last; then empty ones
-        length = -(-len(indices) // count)
-        return indices[place * length : (place + 1) * length]
-    # Strided shards join pieces, in a way that has changed between versions: only they know.
-    # They split the dimension that they name, so the row of indices stands there.
-    row = torch.arange(len(indices), device="cpu").view([1] * (placement.dim % 64) + [-1])
-    shards, _ = placement._split_tensor(row, count, with_padding=False, contiguous=False)
-    taken = shards[place].reshape(-1).numpy()
-    return np.asarray(indices, np.int64)[taken]
+def _chunk(indices: Indices, count: int, place: int) -> Indices:
+    """Take one of the chunks of torch.chunk: all of one length but for the last, and after it empty ones."""
+    length = -(-len(indices) // count)
+    return indices[place * length : (place + 1) * length]
 
 
-def _as_region(indices: list[range | npt.NDArray[np.int64]]) -> Region:
-    """Write indices as slices, or where that is impossible as arrays that index every dimension by itself."""
-    found = [_as_slice(entry) for entry in indices]
-    uneven = [dim for dim, entry in enumerate(found) if entry is None]
-    if len(uneven) > 1:  # arrays beside slices would be moved to the front
-        return np.ix_(*(np.asarray(entry, np.int64) for entry in indices))
-    return tuple(
-        np.asarray(row, np.int64) if entry is None else entry
-        for row, entry in zip(indices, found, strict=True)
-    )
+def _strided(indices: Indices, split_factor: int, count: int, place: int) -> Indices:
+    """Take one of `count` chunks of each of `split_factor` chunks: of FSDP, when TP has split before."""
+    pieces = [_chunk(_chunk(indices, split_factor, i), count, place) for i in range(split_factor)]
+    return np.concatenate([np.asarray(piece, np.int64) for piece in pieces])
 
 
-def _as_slice(indices: range | npt.NDArray[np.int64]) -> slice | None:
-    """Give the slice of evenly spaced, rising indices."""
-    if not isinstance(indices, range):
-        step = int(indices[1] - indices[0]) if len(indices) > 1 else 1
-        if len(indices) and (step < 1 or (np.diff(indices) != step).any()):
+def _as_region(indices: list[Indices]) -> Region:
+    """Write rows of indices as slices if possible, else as arrays of which each has an axis of its own."""
+    found = [_as_slice(row) for row in indices]
+    if found.count(None) > 1:  # beside slices, several arrays would take the first axes of the result
+        return np.ix_(*(np.asarray(row, np.int64) for row in indices))
+    return tuple(np.asarray(row) if part is None else part for row, part in zip(indices, found, strict=True))
+
+
+def _as_slice(row: Indices) -> slice | None:
+    """Give the slice of a row of evenly spaced, rising indices."""
+    if not isinstance(row, range):
+        step = int(row[1] - row[0]) if len(row) > 1 else 1
+        if (np.diff(row) != step).any():
             return None
-        indices = range(indices[0], indices[-1] + 1, step) if len(indices) else range(0)
-    return slice(indices.start, max(indices.start, indices.stop), indices.step)
+        row = range(int(row[0]), int(row[-1]) + 1, step) if len(row) else range(0)
+    return slice(row.start, max(row.start, row.stop), row.step)
