@@ -1,4 +1,4 @@
-"""Weights made where they live: a model on the device "meta" is split by FSDP2, and each process fills its part.
+"""Weights made where they live: FSDP2 splits a model on the device "meta", each process fills its part.
 
     python -m torch.distributed.run --standalone --nproc-per-node 2 examples/fsdp2.py
 

@@ -80,7 +80,7 @@ def draw(
 
 def _draw_seed(tensor: Any, generator: Generator | None) -> int:
     """Draw 64 bits from a generator; those of the first process of a DTensor's mesh, on all of them."""
-    device = "cpu" if generator is None else generator.device
+    device = getattr(generator, "device", "cpu")
     word = torch.empty((), dtype=torch.int64, device=device).random_(-(2**63), None, generator=generator)
     if is_dtensor(tensor) and tensor.device_mesh.get_coordinate() is not None:
         mesh = tensor.device_mesh

@@ -17,9 +17,11 @@ from initcore.arrays import seed_number
 from initcore.initializers import get
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy.typing as npt
 
-    from initcore._core import Initializer, Layout
+    from initcore._core import Layout
     from initcore.arrays import Seed
     from initcore.initializers import Index, InitLike
 
@@ -65,11 +67,16 @@ def fill_(
     Raises
     ------
     TypeError
-        `tensor` is no tensor, or one of a dtype or kind that cannot be written to (sparse, quantized, wrapped
-        by a transformation of `torch.func`, ...); there is no seed.
+        `tensor` is no tensor, or one of another dtype or kind (sparse, nested, transformed by `torch.func`,
+        a subclass that wraps others); there is no seed.
     ValueError
-        `tensor` has no memory of its own (device "meta", lazy parameters, expanded views), or shape, seed or
-        initializer are wrong. Nothing is written.
+        `tensor` has no memory (on the device "meta", lazy) or elements that share it (expanded), a placement
+        is Partial, or shape, seed or initializer are wrong. Nothing is written.
+
+    Examples
+    --------
+    >>> weight = torch.empty(256, 784)
+    >>> ic.torch.fill_(weight, "he_normal", seed=0, name="fc1.weight")
     """
     initializer = get(init)
     if seed is None:
@@ -77,10 +84,21 @@ def fill_(
         raise TypeError(msg)
     if type(seed) is not int:
         seed = seed_number(seed)
-    local, shape, index = _memory(tensor)
-    options: dict[str, Any] = {"seed": seed, "name": name, "layout": layout, "num_threads": num_threads}
+    local, index = _memory(tensor)
     if local is not None:
-        _write(local, initializer, shape, index, options)
+
+        def write(out: npt.NDArray[Any]) -> None:
+            initializer(
+                tuple(tensor.shape),
+                seed=seed,
+                name=name,
+                index=index,
+                layout=layout,
+                out=out,
+                num_threads=num_threads,
+            )
+
+        _write(local, write)
         if local is not tensor:
             torch.autograd.graph.increment_version(tensor)
     return tensor
@@ -94,76 +112,84 @@ def has_no_memory(tensor: torch.Tensor) -> bool:
 
 
 def is_dtensor(tensor: Any) -> bool:
-    """Tell whether this is a DTensor; if their module is not loaded, it is not."""
-    if type(tensor) is torch.Tensor or type(tensor) is torch.nn.Parameter:
+    """Tell whether this is a DTensor; where their module is not loaded, there are none."""
+    if _is_plain(tensor):
         return False
     module = sys.modules.get("torch.distributed.tensor")
     return module is not None and isinstance(tensor, module.DTensor)
 
 
-def _memory(tensor: Any) -> tuple[torch.Tensor | None, tuple[int, ...], Index | None]:
-    """Give the tensor to write to, the shape of the whole, and which part of it that is; all checked."""
-    if not isinstance(tensor, torch.Tensor):
-        msg = f"expected a torch.Tensor, got {type(tensor).__name__}"
-        raise TypeError(msg)
-    if torch.nn.parameter.is_lazy(tensor):
-        msg = "a lazy parameter has no shape yet: run the module once on data first"
-        raise ValueError(msg)
-    if getattr(tensor, "_is_flat_param", False):
-        msg = (
-            "FSDP1 has flattened this parameter, its shape is lost: fill before wrapping, or use fully_shard"
-        )
-        raise ValueError(msg)
+def _is_plain(tensor: Any) -> bool:
+    """Tell at once what nearly all tensors are."""
+    return type(tensor) is torch.Tensor or type(tensor) is torch.nn.Parameter
+
+
+def _memory(tensor: Any) -> tuple[torch.Tensor | None, Index | None]:
+    """Give the tensor whose memory is to be written, checked, and which part of the whole that is."""
     if not is_dtensor(tensor):
         _check(tensor)
-        return tensor, tuple(tensor.shape), None
+        return tensor, None
     from .placements import region
 
     index = region(tensor)
     if index is None:
-        return None, tuple(tensor.shape), None
+        return None, None
     with torch.no_grad():
         local = tensor.to_local()
     _check(local)
-    return local, tuple(tensor.shape), index
+    return local, index
 
 
-def _check(tensor: torch.Tensor) -> None:
+def _check(tensor: Any) -> None:
     """Refuse what cannot be written to."""
-    if has_no_memory(tensor):
-        kind = "fake tensor" if isinstance(tensor, FakeTensor) else "meta tensor"
-        msg = f"a {kind} has no memory to fill: call module.to_empty(device=...) first"
+    if not _is_plain(tensor):
+        _check_class(tensor)
+    if tensor.is_meta:
+        msg = "a tensor on the device 'meta' has no memory to fill: call module.to_empty(device=...) first"
         raise ValueError(msg)
     if tensor.dtype not in _DTYPES:
-        names = ", ".join(str(dtype) for dtype in _DTYPES)
-        msg = f"expected a tensor of one of {names}, got {tensor.dtype}"
+        names = ", ".join(map(str, _DTYPES))
+        msg = f"expected a tensor of one of the dtypes {names}, got {tensor.dtype}"
         raise TypeError(msg)
-    if (
-        type(tensor).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__
-        or tensor.layout is not torch.strided
-        or tensor.is_nested
-        or torch._C._functorch.is_functorch_wrapped_tensor(tensor)
-        or torch._is_functional_tensor(tensor)
-    ):
-        msg = f"expected a dense tensor with memory of its own, got {type(tensor).__name__} ({tensor.layout})"
+    if tensor.layout is not torch.strided or tensor.is_nested:
+        kind = "nested" if tensor.is_nested else str(tensor.layout)
+        msg = f"expected a dense tensor, got one that is {kind}"
+        raise TypeError(msg)
+    if torch._C._functorch.is_functorch_wrapped_tensor(tensor) or torch._is_functional_tensor(tensor):
+        msg = "a tensor that torch.func transforms has no memory of its own: fill it before, or after"
         raise TypeError(msg)
 
 
-def _write(
-    tensor: torch.Tensor,
-    initializer: Initializer,
-    shape: tuple[int, ...],
-    index: Index | None,
-    options: dict[str, Any],
-) -> None:
-    """Write values to a tensor with memory, in place or by way of the CPU."""
-    if tensor.device.type == "cpu" and not tensor.is_neg():
-        initializer(shape, index=index, out=_as_array(tensor), **options)
+def _check_class(tensor: Any) -> None:
+    """Refuse what is no tensor, and the subclasses that have no memory of their own."""
+    if not isinstance(tensor, torch.Tensor):
+        msg = f"expected a torch.Tensor, got {type(tensor).__name__}"
+        raise TypeError(msg)
+    if torch.nn.parameter.is_lazy(tensor):
+        msg = "a lazy parameter has no shape yet: run its module on data first"
+        raise ValueError(msg)
+    if isinstance(tensor, FakeTensor):
+        msg = "a FakeTensor has no memory to fill: leave the FakeTensorMode first"
+        raise ValueError(msg)
+    if getattr(tensor, "_is_flat_param", False):
+        msg = (
+            "FSDP1 has flattened this parameter and lost its shape: fill before wrapping, or use fully_shard"
+        )
+        raise ValueError(msg)
+    if type(tensor).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__:
+        msg = f"expected a tensor with memory of its own, got {type(tensor).__name__}, which wraps others"
+        raise TypeError(msg)
+
+
+def _write(tensor: torch.Tensor, write: Callable[[npt.NDArray[Any]], None]) -> None:
+    """Let values be written to the memory of a tensor, or to the CPU's and copied."""
+    if tensor.is_cpu and not tensor.is_neg():
+        write(_as_array(tensor))
         torch.autograd.graph.increment_version(tensor)
         return
     _check_strides(tensor)
     staged = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
-    initializer(shape, index=index, out=_as_array(staged), **options)
+    write(_as_array(staged))
     with torch.no_grad():
         tensor.copy_(staged)
 
