@@ -1,7 +1,7 @@
 """initcore.torch.init beside torch.nn.init: the same names, signatures, returns, errors and laws.
 
-Laws are compared on samples of 2^17 values: means to 9 standard errors (3.5 % of a standard deviation), standard
-deviations to 9 of theirs (2.5 %). Each of these fails by chance less than once in 10^18; the seeds are fixed.
+Laws are compared on samples of 2^17 values: means to 9 standard errors (3.5 % of a standard deviation),
+standard deviations to 9 of theirs (2.5 %). Each fails by chance less than once in 10^18; seeds are fixed.
 """
 
 import inspect
