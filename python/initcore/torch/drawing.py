@@ -86,7 +86,8 @@ def _draw_seed(tensor: Any, generator: Generator | None) -> int:
         mesh = tensor.device_mesh
         word = word.to(mesh.device_type)
         for dim in range(mesh.ndim):  # from coordinate 0 along the first dimension, then along the next
-            torch.distributed.broadcast(word, group=mesh.get_group(dim), group_src=0)
+            group = mesh.get_group(dim)
+            torch.distributed.broadcast(word, torch.distributed.get_global_rank(group, 0), group)
     return int(word.item()) % 2**64
 
 

@@ -104,11 +104,11 @@ def fill_(
     return tensor
 
 
-def has_no_memory(tensor: torch.Tensor) -> bool:
+def has_no_memory(tensor: Any) -> bool:
     """Tell whether a tensor has a shape but no values: on the device "meta", or a fake one of a tracer."""
     if is_dtensor(tensor):
         tensor = tensor._local_tensor
-    return tensor.is_meta or isinstance(tensor, FakeTensor)
+    return bool(tensor.is_meta) or isinstance(tensor, FakeTensor)
 
 
 def is_dtensor(tensor: Any) -> bool:
