@@ -7,9 +7,11 @@ import ml_dtypes
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import initcore as ic
@@ -222,12 +224,6 @@ def test_subclasses():
         fill_(Wrapper(torch.zeros(4, 3)), "normal", seed=0)
 
 
-def flat():
-    parameter = torch.zeros(12).as_subclass(Plain)
-    parameter._is_flat_param = True  # what FSDP1 sets
-    return parameter
-
-
 def fake():
     with FakeTensorMode():
         return torch.empty(4, 3)
@@ -241,7 +237,6 @@ REFUSED = {
     "meta parameter": (lambda: torch.nn.Linear(3, 4, device="meta").weight, ValueError, "to_empty"),
     "fake": (fake, ValueError, "FakeTensor has no memory"),
     "lazy": (lambda: torch.nn.LazyLinear(3).weight, ValueError, "no shape yet"),
-    "flat": (flat, ValueError, "FSDP1 has flattened"),
     "expanded": (lambda: torch.zeros(4, 1).expand(4, 3), ValueError, "share memory"),
     "overlapping": (lambda: torch.zeros(12).as_strided((4, 3), (1, 1)), ValueError, "share memory"),
     "overlapping, staged": (
@@ -279,6 +274,21 @@ def test_what_cannot_be_filled_is_refused(kind):
     make, error, words = REFUSED[kind]
     with pytest.raises(error, match=words):
         fill_(make(), "normal", seed=0)
+
+
+@pytest.mark.filterwarnings("ignore:FSDP is switching to use:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*FullyShardedDataParallel.*:FutureWarning")
+def test_parameters_that_fsdp1_has_flattened_are_refused():
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        wrapped = FullyShardedDataParallel(torch.nn.Linear(3, 4), device_id=torch.device("cpu"))
+        (parameter,) = wrapped.parameters()
+        before = parameter.detach().clone()
+        with pytest.raises(ValueError, match="FSDP1 has flattened"):
+            fill_(parameter, "normal", seed=0)
+        assert torch.equal(parameter, before)
+    finally:
+        dist.destroy_process_group()
 
 
 @pytest.mark.parametrize("transform", [torch.vmap, torch.func.grad, torch.func.functionalize])

@@ -144,6 +144,9 @@ def _check(tensor: Any) -> None:
     """Refuse what cannot be written to."""
     if not _is_plain(tensor):
         _check_class(tensor)
+    if getattr(tensor, "_is_flat_param", False):
+        msg = "FSDP1 has flattened this parameter, its shape is lost: fill before, or use fully_shard"
+        raise ValueError(msg)
     if tensor.is_meta:
         msg = "a tensor on the device 'meta' has no memory to fill: call module.to_empty(device=...) first"
         raise ValueError(msg)
@@ -170,11 +173,6 @@ def _check_class(tensor: Any) -> None:
         raise ValueError(msg)
     if isinstance(tensor, FakeTensor):
         msg = "a FakeTensor has no memory to fill: leave the FakeTensorMode first"
-        raise ValueError(msg)
-    if getattr(tensor, "_is_flat_param", False):
-        msg = (
-            "FSDP1 has flattened this parameter and lost its shape: fill before wrapping, or use fully_shard"
-        )
         raise ValueError(msg)
     if type(tensor).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__:
         msg = f"expected a tensor with memory of its own, got {type(tensor).__name__}, which wraps others"
