@@ -20,7 +20,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 
 import initcore as ic
-from initcore import storage
+from initcore import storage, streaming
 from initcore.params import Rule, init_params, plan
 from scheme_cases import SPECS
 
@@ -36,7 +36,7 @@ DTYPES = ["float32", "float64", "float16", "bfloat16"]
 
 @pytest.fixture
 def small_pieces(monkeypatch):
-    monkeypatch.setattr(storage, "PIECE", 64)
+    monkeypatch.setattr(streaming, "PIECE", 64)
 
 
 def flat(tensors):
@@ -61,7 +61,7 @@ SHAPES = st.lists(st.integers(0, 7), max_size=5).map(tuple)
 @given(SHAPES, st.integers(1, 200))
 def test_pieces_are_stretches_in_order(shape, limit):
     array = np.arange(math.prod(shape)).reshape(shape)
-    pieces = [(array[index], part) for index, part in storage.cut(shape, limit)]
+    pieces = [(array[index], part) for index, part in streaming.cut(shape, limit)]
     assert all(piece.shape == part and piece.size <= limit for piece, part in pieces)
     assert [n for piece, _ in pieces for n in piece.flat] == list(range(array.size))
 
@@ -69,13 +69,13 @@ def test_pieces_are_stretches_in_order(shape, limit):
 @given(SHAPES, st.integers(1, 200))
 def test_pieces_are_not_smaller_than_they_must_be(shape, limit):
     """An even cut of one axis: all but those of a lone row have a third of the limit at least."""
-    sizes = [math.prod(part) for _, part in storage.cut(shape, limit)]
+    sizes = [math.prod(part) for _, part in streaming.cut(shape, limit)]
     if len(sizes) > 1:
         assert min(sizes) > limit / 4 or max(sizes) - min(sizes) <= max(sizes) / 2
 
 
 def test_pieces_of_what_no_memory_holds():
-    pieces = storage.cut((10**12, 10**12), 1 << 20)
+    pieces = streaming.cut((10**12, 10**12), 1 << 20)
     index, shape = next(pieces)
     assert index == (0, slice(0, shape[0]))
     assert 2**19 < shape[0] <= 2**20
@@ -96,10 +96,10 @@ def test_a_file_has_the_bits_of_the_arrays(dtype, threads, tmp_path):
     assert flat({"w": arrays["w"], "deep.0.k": arrays["deep"][0]["k"]}).items() <= flat(tensors).items()
 
 
-@pytest.mark.parametrize("piece", [64, storage.PIECE])
+@pytest.mark.parametrize("piece", [64, streaming.PIECE])
 @pytest.mark.parametrize("name", SPECS)
 def test_every_initializer(name, piece, tmp_path, monkeypatch):
-    monkeypatch.setattr(storage, "PIECE", piece)
+    monkeypatch.setattr(streaming, "PIECE", piece)
     p = plan({"w": (30, 31)}, {"*": name}, seed=0)
     p.save(tmp_path / "model")
     assert flat(load_file(tmp_path / "model")) == expected(p)
@@ -126,8 +126,10 @@ def test_metadata(tmp_path):
     p.save(str(tmp_path / "model"))
     with safe_open(tmp_path / "model", "numpy") as file:
         metadata = file.metadata()
-    assert list(metadata) == ["initcore"]
-    assert json.loads(metadata["initcore"]) == {"version": ic.__version__, "stream": 1, "seed": p.seed}
+    assert metadata.keys() == {"format", "initcore"}
+    assert metadata["format"] == "pt"  # without it, some loaders refuse
+    record = {"version": ic.__version__, "stream": 1, "seed": p.seed, "plan": p.fingerprint}
+    assert json.loads(metadata["initcore"]) == record
     with pytest.raises(ValueError, match="model does not describe a network"):
         ic.MLP.load(tmp_path / "model")
 
@@ -165,8 +167,8 @@ def test_what_has_no_parts_is_made_once_as_a_whole(tmp_path):
         calls.append((index, out.shape))
         out[...] = 1
 
-    tensor = storage.Tensor("q", (40, 50), np.dtype("<f4"), make, divisible=False)
-    storage.stream(tmp_path / "model", [tensor], {}, 3, lambda _: None)
+    tensor = streaming.Tensor("q", (40, 50), np.dtype("<f4"), make, divisible=False)
+    streaming.File(tmp_path / "model", [tensor], {}).write(3, lambda _: None)
     assert calls == [((), (40, 50))]
     assert (load_file(tmp_path / "model")["q"] == 1).all()
 
@@ -240,7 +242,7 @@ def wait_until(condition):
 @pytest.mark.parametrize("threads", [1, 3])
 def test_interrupted(threads, target):
     """Ctrl-C while the threads are at work, with days of it left."""
-    tensor = storage.Tensor("w", (2**30,), np.dtype("<f4"), partial(ic.get("zeros"), 2**30), divisible=True)
+    tensor = streaming.Tensor("w", (2**30,), np.dtype("<f4"), partial(ic.get("zeros"), 2**30), divisible=True)
     calls = []
 
     def advance(_):
@@ -251,15 +253,15 @@ def test_interrupted(threads, target):
     before, running = signal.signal(signal.SIGINT, signal.default_int_handler), threading.active_count()
     try:
         with pytest.raises(KeyboardInterrupt):
-            storage.stream(target, [tensor], {}, threads, advance)
+            streaming.File(target, [tensor], {}).write(threads, advance)
     finally:
         signal.signal(signal.SIGINT, before)
     wait_until(lambda: threading.active_count() == running)
 
 
 def test_no_room(target, monkeypatch):
-    monkeypatch.setattr(storage.shutil, "disk_usage", lambda _: storage.shutil._ntuple_diskusage(9, 5, 4))
-    monkeypatch.setattr(storage, "pieces", None)  # nothing is drawn
+    monkeypatch.setattr(streaming.shutil, "disk_usage", lambda _: streaming.shutil._ntuple_diskusage(9, 5, 4))
+    monkeypatch.setattr(streaming, "spread", None)  # nothing is drawn
     with pytest.raises(OSError, match=r"bytes to write, 4 are free") as caught:
         init_params({"w": 3}, {"*": "ones"}, seed=0, out=target)
     assert caught.value.errno == errno.ENOSPC
@@ -272,7 +274,7 @@ def test_more_than_any_disk(target):
 
 
 def test_places_that_cannot_be_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(storage, "pieces", None)  # nothing is drawn
+    monkeypatch.setattr(streaming, "spread", None)  # nothing is drawn
     draw = partial(init_params, {"w": 3}, {"*": "ones"}, seed=0)
     (tmp_path / "file").write_bytes(b"")
     for out, error in [

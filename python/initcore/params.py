@@ -1,4 +1,4 @@
-"""Whole models: a tree of shapes and a few rules -> a plan -> arrays, or a file that is never held in memory.
+"""Whole models: a tree of shapes and a few rules -> a plan -> arrays, or files that are never held in memory.
 
 Every parameter is drawn under the seed of the model and its own full name. Parameters that are added, removed
 or put in another order therefore change none of the others.
@@ -6,30 +6,26 @@ or put in another order therefore change none of the others.
 
 from __future__ import annotations
 
-import json
-import math
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
-
-from . import storage
-from ._core import Constant, Initializer, Layout, stream_version
+from ._core import Initializer, Layout
 from .arrays import Seed, expect, float_dtype, seed_number
-from .config import __version__, get_num_threads
-from .initializers import SCHEMES, Array, InitLike, get, is_scheme
+from .initializers import InitLike, get, is_scheme
 from .layouts import fans
-from .trees import Leaf, fill, flatten
+from .plans import ModelPlan, ParameterPlan
+from .trees import Leaf, flatten
 
 if TYPE_CHECKING:
     import os
+
+    import numpy.typing as npt
+
+__all__ = ["ModelPlan", "ParameterPlan", "Rule", "Spec", "init_params", "plan"]
 
 
 @dataclass(frozen=True)
@@ -68,199 +64,6 @@ class Rule:
 
 #: How a parameter is initialized; a function of its name and shape gives one of the others.
 Spec: TypeAlias = str | Initializer | Rule | Callable[..., Any]
-
-
-@dataclass(frozen=True)
-class ParameterPlan:
-    """How one parameter will be drawn.
-
-    Attributes
-    ----------
-    name : str
-        The full name, which is its address under the seed.
-    shape : tuple of int
-    dtype : dtype
-    init : Initializer
-    layout : str or Layout
-    fan_in, fan_out : int or None
-        None where the shape has no fans, as that of a bias.
-    std : float
-        The standard deviation that the elements will have; 0 where there are none.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    init: Initializer
-    layout: str | Layout
-    fan_in: int | None
-    fan_out: int | None
-    std: float
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return math.prod(self.shape)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the array."""
-        return self.size * self.dtype.itemsize
-
-    @property
-    def divisible(self) -> bool:
-        """Whether a part of the array costs less than the whole."""
-        return not self.init.made_whole
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give what `json` can write."""
-        return {
-            "name": self.name,
-            "shape": list(self.shape),
-            "dtype": self.dtype.name,
-            "init": _label(self.init),
-            "layout": str(self.layout),
-            "fan_in": self.fan_in,
-            "fan_out": self.fan_out,
-            "std": self.std,
-            "nbytes": self.nbytes,
-        }
-
-
-@dataclass(frozen=True)
-class ModelPlan:
-    """How a model will be drawn: what `plan` makes. ``print(plan)`` shows it as a table.
-
-    Attributes
-    ----------
-    parameters : dict of str to ParameterPlan
-        By full name, in the order of the model.
-    seed : int
-        What all parameters are drawn under.
-    """
-
-    parameters: Mapping[str, ParameterPlan]
-    seed: int
-    _tree: Any = field(repr=False)
-
-    @property
-    def size(self) -> int:
-        """Number of elements of all parameters."""
-        return sum(p.size for p in self.parameters.values())
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        return sum(p.nbytes for p in self.parameters.values())
-
-    def init(self, *, num_threads: int | None = None, progress: bool | None = None) -> Any:
-        """Draw the parameters.
-
-        Parameters
-        ----------
-        num_threads : int, optional
-            At most this many; the values do not depend on it.
-        progress : bool, optional
-            Show a progress bar; by default where standard error is a terminal.
-
-        Returns
-        -------
-        dict, list or tuple
-            The arrays, in the structure that the shapes were given in.
-
-        Raises
-        ------
-        MemoryError
-            There is no memory for them; nothing has been drawn then.
-
-        Examples
-        --------
-        >>> plan({"fc1": {"weight": (784, 256)}}, {"*": "he_normal"}, seed=0).init()["fc1"]["weight"].shape
-        (784, 256)
-        """
-        arrays = {name: np.empty(p.shape, p.dtype) for name, p in self.parameters.items()}
-        with _bar(self.nbytes, progress) as advance:
-            for name, p in self.parameters.items():
-                self._maker(p, num_threads)(out=arrays[name])
-                advance(p.nbytes)
-        return fill(self._tree, arrays)
-
-    def save(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        num_threads: int | None = None,
-        progress: bool | None = None,
-    ) -> None:
-        """Draw the parameters into a safetensors file, under their full names.
-
-        Each thread draws a piece, writes it and goes on to the next, so that the model is never in memory;
-        only initializers that cannot make a part alone are drawn whole. The values are those of `init`. The
-        file's metadata has, under "initcore", the versions of the library and of its random stream and the
-        seed.
-
-        Parameters
-        ----------
-        path : str or path-like
-            A file that is there is replaced, once the new one is complete. After an error or Ctrl-C it is as
-            it was.
-        num_threads : int, optional
-            At most this many.
-        progress : bool, optional
-            Show a progress bar; by default where standard error is a terminal.
-
-        Raises
-        ------
-        OSError
-            The file cannot be written, or there is no room for it.
-
-        Examples
-        --------
-        >>> import os, tempfile
-        >>> with tempfile.TemporaryDirectory() as directory:
-        ...     plan({"w": (4, 2)}, {"*": "ones"}).save(os.path.join(directory, "model.safetensors"))
-        ...     os.listdir(directory)
-        ['model.safetensors']
-        """
-        Constant(0.0)(0, num_threads=num_threads)  # an error if it is none
-        tensors = [
-            storage.Tensor(
-                p.name,
-                p.shape,
-                p.dtype.newbyteorder("<"),
-                self._maker(p, 1 if p.divisible else num_threads),
-                p.divisible,
-            )
-            for p in self.parameters.values()
-        ]
-        record = {"version": __version__, "stream": stream_version(), "seed": self.seed}
-        metadata = {storage.KEY: json.dumps(record)}
-        with _bar(self.nbytes, progress) as advance:
-            storage.stream(path, tensors, metadata, num_threads or get_num_threads(), advance)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give what `json` can write: versions, seed, totals, and the parameters as a list of dicts."""
-        return {
-            "version": __version__,
-            "stream": stream_version(),
-            "seed": self.seed,
-            "size": self.size,
-            "nbytes": self.nbytes,
-            "parameters": [p.to_dict() for p in self.parameters.values()],
-        }
-
-    def __str__(self) -> str:
-        """Give a table with a row for each parameter, and the totals."""
-        dicts = [p.to_dict() for p in self.parameters.values()]
-        columns = [[key, *(_cell(row[key]) for row in dicts)] for key in (dicts[0] if dicts else ())]
-        padded = [_aligned(column, right=i >= 5) for i, column in enumerate(columns)]
-        lines = [*map("  ".join, zip(*padded, strict=True))]
-        total = f"{len(self.parameters):,} parameters, {self.size:,} elements, {self.nbytes:,} bytes"
-        return "\n".join([*lines, f"{total}; seed {self.seed}, stream v{stream_version()}"])
-
-    def _maker(self, p: ParameterPlan, num_threads: int | None) -> Callable[..., Array]:
-        """Give the function that draws a parameter, or a part of it."""
-        return partial(p.init, p.shape, seed=self.seed, name=p.name, layout=p.layout, num_threads=num_threads)
 
 
 def plan(
@@ -351,6 +154,8 @@ def init_params(
     dtype: npt.DTypeLike | None = None,
     layout: str | Layout = "numpy",
     out: str | os.PathLike[str] | None = None,
+    max_shard_size: int | str | None = None,
+    part: tuple[int, int] | None = None,
     num_threads: int | None = None,
     progress: bool | None = None,
 ) -> Any:
@@ -361,7 +166,9 @@ def init_params(
     shapes, rules, seed, dtype, layout
         As in `plan`.
     out : str or path-like, optional
-        A safetensors file to draw into, piece by piece; see `ModelPlan.save`.
+        A safetensors file to draw into, piece by piece, or the directory of several; see `ModelPlan.save`.
+    max_shard_size, part
+        As in `ModelPlan.save`; only with `out`.
     num_threads : int, optional
         At most this many; the values do not depend on it.
     progress : bool, optional
@@ -384,9 +191,14 @@ def init_params(
     (784, 256)
     """
     model = plan(shapes, rules, seed=seed, dtype=dtype, layout=layout)
-    if out is None:
-        return model.init(num_threads=num_threads, progress=progress)
-    return model.save(out, num_threads=num_threads, progress=progress)
+    if out is not None:
+        return model.save(
+            out, max_shard_size=max_shard_size, part=part, num_threads=num_threads, progress=progress
+        )
+    if max_shard_size is not None or part is not None:
+        msg = "max_shard_size and part are for files: give out, a directory"
+        raise ValueError(msg)
+    return model.init(num_threads=num_threads, progress=progress)
 
 
 def _list(names: list[str], shown: int = 20) -> str:
@@ -421,46 +233,3 @@ def _parameter(leaf: Leaf, spec: Spec, dtype: npt.DTypeLike | None, layout: str 
     nothing = (slice(0, 0),) * min(len(shape), 1)  # all is checked, and one element made at most
     init(shape, seed=0, name=p.name, dtype=dtype, layout=layout, index=nothing)
     return p
-
-
-def _schemes_without_arguments() -> dict[Initializer, str]:
-    """Give the names of the initializers that `get` knows without arguments."""
-    names: dict[Initializer, str] = {}
-    for entry in SCHEMES.values():
-        with suppress(TypeError, ValueError):  # it needs arguments
-            names.setdefault(entry.make(), entry.name)
-    return names
-
-
-_names = cache(_schemes_without_arguments)
-
-
-def _label(init: Initializer) -> str:
-    return _names().get(init, repr(init))
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, list):
-        return str(tuple(value))
-    return "" if value is None else str(value)
-
-
-def _aligned(column: list[str], *, right: bool) -> list[str]:
-    width = max(map(len, column))
-    return [cell.rjust(width) if right else cell.ljust(width) for cell in column]
-
-
-@contextmanager
-def _bar(total: int, progress: bool | None) -> Iterator[Callable[[int], object]]:
-    """Show a bar of bytes, or none at all; give what moves it on."""
-    if not (sys.stderr.isatty() if progress is None else progress):
-        yield lambda _: None
-        return
-    from tqdm import tqdm
-
-    with tqdm(total=total, unit="B", unit_scale=True, leave=False) as bar:
-        yield bar.update
