@@ -199,8 +199,7 @@ class ModelPlan:
         ...     sorted(os.listdir(directory) + os.listdir(os.path.join(directory, "shards")))[:3]
         ['model-00001-of-00002.safetensors', 'model-00002-of-00002.safetensors', 'model.safetensors']
         """
-        Constant(0.0)(0, num_threads=num_threads)  # an error if it is none
-        threads = num_threads or get_num_threads()
+        threads = thread_count(num_threads)
         tensors = tensors_of(self, num_threads)
         metadata = {storage.KEY: json.dumps({**self._record(), "plan": self.fingerprint})}
         if max_shard_size is None:
@@ -252,8 +251,14 @@ class ModelPlan:
         return partial(p.init, p.shape, seed=self.seed, name=p.name, layout=p.layout, num_threads=num_threads)
 
 
+def thread_count(num_threads: int | None) -> int:
+    """Give a number of threads, checked."""
+    Constant(0.0)(0, num_threads=num_threads)  # an error if it is none
+    return num_threads or get_num_threads()
+
+
 def tensors_of(plan: ModelPlan, num_threads: int | None) -> list[Tensor]:
-    """Give the parameters as what is written; those that have parts are made part by part, on many threads."""
+    """Give the parameters as what is written; those with parts are made part by part, on many threads."""
     return [
         Tensor(
             p.name,

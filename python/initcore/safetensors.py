@@ -17,8 +17,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from .arrays import expect, float_dtype
-from .config import get_num_threads
-from .plans import ModelPlan, progress_bar, tensors_of
+from .plans import ModelPlan, progress_bar, tensors_of, thread_count
 from .sharding import INDEX, LONE
 from .streaming import CODES, PIECE, Piece, spread
 
@@ -118,6 +117,7 @@ def verify(
     {'b': 'has other values'}
     """
     expect(plan, ModelPlan, "plan")
+    threads = thread_count(num_threads)
     faults: dict[str, str] = {}
     with ExitStack() as stack:
         files = _tensors(Path(path), stack)
@@ -142,7 +142,7 @@ def verify(
         with progress_bar(sum(tensor.nbytes for tensor in todo), progress) as advance:
             compare(piece for tensor in todo if not tensor.divisible for piece in tensor.pieces())
             pieces = (piece for tensor in todo if tensor.divisible for piece in tensor.pieces())
-            spread(pieces, compare, num_threads or get_num_threads())
+            spread(pieces, compare, threads)
         order = {**dict.fromkeys(plan.parameters), **dict.fromkeys(files)}
         faults |= dict.fromkeys(files.keys() - plan.parameters.keys(), "is not in the plan")
     return {name: faults[name] for name in order if name in faults}
