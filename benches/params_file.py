@@ -1,9 +1,10 @@
-"""A model of 1 GiB drawn into a file, beside writing alone: ``python benches/params_file.py [directory]``.
+"""A model of 1 GiB drawn into files, beside writing alone: ``python benches/params_file.py [directory]``.
 
 Writing alone is a loop of ``os.write`` of 8 MiB, on one thread and on two with half of the file each, and
 ``dd``. All take turns, round after round; the table has the best times. None of them waits for the disk: what
-counts is the speed of the file system's cache. Memory is what the peak of the resident memory grows by in a
-process of its own (Linux).
+counts is the speed of the file system's cache; but several files do wait, each before it gets its name. The
+two processes, with a thread each, have been started before. Memory is what the peak of the resident memory
+grows by in a process of its own (Linux).
 """
 
 import argparse
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,14 +28,31 @@ from initcore.params import plan
 MIB = 1 << 20
 BLOCK = 8 * MIB
 MATRIX = (4096, 4096)
+FILES = 8
 THREADS = (1, 2)
 MEMORY_GOAL, SPEED_GOAL = 64 * MIB, 0.7
 
 
-def save(path: Path, size: int, threads: int) -> None:
-    """Draw a model of so many bytes into a file."""
+def save(path: Path, size: int, threads: int, **options: Any) -> None:
+    """Draw a model of so many bytes into a file, or several."""
     count = size // (4 * MATRIX[0] * MATRIX[1])
-    plan({f"w{i}": MATRIX for i in range(count)}, {"*": "he_normal"}, seed=0).save(path, num_threads=threads)
+    model = plan({f"w{i}": MATRIX for i in range(count)}, {"*": "he_normal"}, seed=0)
+    model.save(path, num_threads=threads, **options)
+
+
+def shards(path: Path, size: int, threads: int) -> None:
+    """Draw it into several files."""
+    save(path, size, threads, max_shard_size=size // FILES)
+
+
+def part(i: int, path: Path, size: int) -> None:
+    """Draw the share of one of two processes."""
+    save(path, size, 1, max_shard_size=size // FILES, part=(i, 2))
+
+
+def processes(path: Path, size: int, pool: ProcessPoolExecutor) -> None:
+    """Let two processes draw it."""
+    list(pool.map(partial(part, path=path, size=size), range(2)))
 
 
 def write(path: Path, size: int, threads: int) -> None:
@@ -63,17 +82,24 @@ def seconds(call: Callable[[Path, int], None], path: Path, size: int) -> float:
     begin = time.perf_counter()
     call(path, size)
     elapsed = time.perf_counter() - begin
-    if path.stat().st_size < size:
-        raise ValueError(f"{path} has {path.stat().st_size} bytes, expected {size}")
-    path.unlink()
+    files = [*path.iterdir()] if path.is_dir() else [path]
+    found = sum(file.stat().st_size for file in files)
+    if found < size:
+        raise ValueError(f"{path} has {found} bytes, expected {size}")
+    remove(path)
     return elapsed
 
 
-def memory(path: Path, size: int, threads: int) -> int:
-    """Return what `save` adds to the peak of the resident memory of a fresh process."""
+def remove(path: Path) -> None:
+    """Remove a file, or a directory of files."""
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def memory(call: Callable[[Path, int], None], path: Path, size: int) -> int:
+    """Return what a call adds to the peak of the resident memory of a fresh process."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        growth = pool.submit(peers.peak_growth, partial(save, path, size, threads)).result()
-    path.unlink()
+        growth = pool.submit(peers.peak_growth, partial(call, path, size)).result()
+    remove(path)
     return growth
 
 
@@ -86,15 +112,20 @@ def main() -> None:
     options = parser.parse_args()
     size = options.mib * MIB
     ours = {f"save, threads: {n}": partial(save, threads=n) for n in THREADS}
+    ours |= {f"{FILES} files, threads: {n}": partial(shards, threads=n) for n in THREADS}
     plain = {f"os.write, threads: {n}": partial(write, threads=n) for n in THREADS}
     plain |= {"dd": dd} if shutil.which("dd") else {}
-    best = dict.fromkeys(ours | plain, float("inf"))
-    with tempfile.TemporaryDirectory(dir=options.directory) as directory:
+    with (
+        tempfile.TemporaryDirectory(dir=options.directory) as directory,
+        ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool,
+    ):
+        several = {f"{FILES} files, processes: 2": partial(processes, pool=pool)}
+        best = dict.fromkeys(ours | several | plain, float("inf"))
         path = Path(directory) / "model.safetensors"
         for _ in range(options.rounds):
-            for name, call in (ours | plain).items():
+            for name, call in (ours | several | plain).items():
                 best[name] = min(best[name], seconds(call, path, size))
-        growth = {name: memory(path, size, n) for name, n in zip(ours, THREADS, strict=True)}
+        growth = {name: memory(call, path, size) for name, call in ours.items()}
     print(f"{options.mib} MiB, best of {options.rounds}, {os.cpu_count()} cores\n")
     print(f"{'':22} {'seconds':>8} {'GiB/s':>6} {'added MiB':>10}")
     for name, time_taken in best.items():
