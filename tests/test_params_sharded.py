@@ -24,6 +24,7 @@ import initcore as ic
 from files_helpers import FILES, LIMIT, SHAPES, Writers, contents, model
 from initcore import plans, sharding, storage, streaming
 from initcore.params import Rule, init_params, plan
+from scheme_cases import SPECS
 
 INDEX = "model.safetensors.index.json"
 NAMES = [f"model-{i:05d}-of-{FILES:05d}.safetensors" for i in range(1, FILES + 1)]
@@ -125,18 +126,28 @@ def test_options_of_files_without_files():
             init_params({"w": 3}, {"*": "ones"}, seed=0, **options)
 
 
-@given(st.lists(st.integers(0, 50), max_size=20), st.integers(1, 8))
-def test_parts_share_the_files_evenly(sizes, n):
-    """The difference is one file at most: the most loaded had no more than the others before its last one."""
+def parts_of(sizes, n):
+    """Deal out files of so many bytes."""
     files = [streaming.File(str(i), [tensor], {}) for i, tensor in enumerate(tensors(*sizes))]
     for file in files:
         file.__dict__["head"] = b""
     directory = sharding.Directory(None, files, None)
-    parts = [directory.part((i, n)) for i in range(n)]
-    assert sorted(file.path for part in parts for file in part) == sorted(file.path for file in files)
+    assert directory.part(None) == files
+    return [directory.part((i, n)) for i in range(n)]
+
+
+@given(st.lists(st.integers(0, 50), max_size=20), st.integers(1, 8))
+def test_parts_share_the_files_evenly(sizes, n):
+    """The difference is one file at most: the most loaded had no more than the others before its last one."""
+    parts = parts_of(sizes, n)
+    assert sorted(int(file.path) for part in parts for file in part) == [*range(len(sizes))]
     loads = [sum(file.size for file in part) for part in parts]
     assert max(loads) - min(loads) <= max(sizes, default=0)
-    assert directory.part(None) == files
+
+
+def test_large_files_are_dealt_out_first():
+    parts = parts_of([1, 1, 2, 3, 1, 8], 2)
+    assert [[file.size for file in part] for part in parts] == [[8], [3, 2, 1, 1, 1]]
 
 
 # --- the same bits -------------------------------------------------------------------------------
@@ -233,6 +244,11 @@ def test_a_fingerprint_is_that_of_a_plan(what):
     assert len(model().fingerprint) == 64
     assert model().fingerprint == model().fingerprint
     assert OTHERS[what]().fingerprint != model().fingerprint
+
+
+def test_a_fingerprint_tells_initializers_apart():
+    inits = {ic.get(spec) for spec in SPECS}
+    assert len({plan({"w": (4, 4)}, {"*": init}, seed=0).fingerprint for init in inits}) == len(inits)
 
 
 def test_a_fingerprint_has_the_versions(monkeypatch):
