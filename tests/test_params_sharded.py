@@ -536,6 +536,8 @@ def test_no_room_for_all_that_is_missing(tmp_path, monkeypatch):
     monkeypatch.setattr(streaming.File, "write", real)
     room(need)
     save(tmp_path)
+    room(max(path.stat().st_size for path in tmp_path.iterdir()))
+    save(tmp_path, 1)  # each file takes the place of another
 
 
 @pytest.mark.parametrize("count", [1, 100, 300])
