@@ -222,6 +222,24 @@ def test_a_write_that_fails(threads, target, monkeypatch):
     assert 10 <= len(seen) < 10 + 2 * threads
 
 
+def test_after_an_error_in_one_thread_the_others_do_not_go_on():
+    """Not even while the caller waits for the first, which is not the one that failed."""
+    numbers, begun, taken = itertools.count(), threading.Event(), []
+
+    def work(pieces):
+        if next(numbers):
+            begun.wait(60)
+            raise OSError(errno.ENOSPC, "no room")
+        for piece in pieces:
+            taken.append(piece)
+            begun.set()
+            time.sleep(0.003)
+
+    with pytest.raises(OSError, match="no room"):
+        streaming.spread((i for i in range(1000)), work, 2)
+    assert 0 < len(taken) < 1000
+
+
 def test_a_rename_that_fails(target, monkeypatch):
     def fail(*_):
         raise PermissionError
