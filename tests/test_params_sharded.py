@@ -9,7 +9,6 @@ import multiprocessing
 import os
 import random
 import signal
-import sys
 import time
 import tracemalloc
 
@@ -570,26 +569,42 @@ def test_interrupted(count, tmp_path, written, monkeypatch):
     assert contents(tmp_path) == written[0]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="numbers of files differ")
-def test_files_are_on_the_disk_before_they_get_their_names(tmp_path, monkeypatch):
-    """A machine that stops must not leave a name without the bytes: they would be kept."""
-    safe, names = set(), []
-    sync, replace = os.fsync, storage.Path.replace
+@needs_posix
+def test_everything_is_on_the_disk_in_time(tmp_path, monkeypatch):
+    """A machine that stops must not leave a name without the bytes, nor an index before or after its time."""
+    save(tmp_path, 1)
+    events = []
+    sync, replace, unlink = os.fsync, storage.Path.replace, storage.Path.unlink
 
     def synced(number):
         stat = os.fstat(number)
-        safe.add((stat.st_ino, stat.st_size))
+        events.append("directory" if stat.st_ino == tmp_path.stat().st_ino else (stat.st_ino, stat.st_size))
         sync(number)
 
     def replaced(path, target):
-        names.append(target.name)
-        assert (path.stat().st_ino, path.stat().st_size) in safe
+        assert events.pop() == (path.stat().st_ino, path.stat().st_size)
+        events.append(target.name)
         return replace(path, target)
+
+    def unlinked(path, **options):
+        events.append(f"no {path.name}")
+        unlink(path, **options)
 
     monkeypatch.setattr(os, "fsync", synced)
     monkeypatch.setattr(storage.Path, "replace", replaced)
+    monkeypatch.setattr(storage.Path, "unlink", unlinked)
     save(tmp_path)
-    assert names == [*NAMES, INDEX]
+    assert events == [f"no {INDEX}", "directory", *NAMES, "directory", INDEX]
+
+
+def test_a_name_that_the_format_has_taken(tmp_path):
+    """Known before anything is removed."""
+    save(tmp_path)
+    before = contents(tmp_path)
+    for out in (tmp_path, tmp_path / "new"):
+        with pytest.raises(ValueError, match="can have the name __metadata__"):
+            init_params({"w": 3, "__metadata__": 3}, {"*": "ones"}, seed=0, out=out, max_shard_size=12)
+    assert contents(tmp_path) == before
 
 
 def test_files_are_about_as_large_as_asked(tmp_path):

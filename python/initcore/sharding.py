@@ -16,7 +16,7 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
 from .arrays import integer
-from .storage import leftovers, replacing
+from .storage import leftovers, replacing, settle
 from .streaming import File, Tensor, expect_room
 
 if TYPE_CHECKING:
@@ -136,8 +136,9 @@ class Directory:
         if others:
             msg = f"{self.path} has files of another model, remove them first: {', '.join(others)}"
             raise FileExistsError(msg)
-        if not (self._has_index() and self._has_files()):
+        if (self.path / INDEX).exists() and not (self._has_index() and self._has_files()):
             (self.path / INDEX).unlink(missing_ok=True)
+            settle(self.path)
         for file in files:
             for leftover in leftovers(file.path):
                 leftover.unlink(missing_ok=True)
@@ -172,6 +173,7 @@ class Directory:
         """
         path = self.path / INDEX
         if not self._has_index():
+            settle(self.path)  # the files have their names
             try:
                 with replacing(path, durable=True) as file:
                     file.write(text)

@@ -42,6 +42,16 @@ def replacing(path: str | os.PathLike[str], *, durable: bool = False) -> Iterato
         raise
 
 
+def settle(directory: Path) -> None:
+    """Put on the disk which names a directory has, where the system can."""
+    if os.name == "posix":
+        number = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+
+
 def leftovers(path: Path) -> Iterator[Path]:
     """Give what killed processes have left of `path`."""
     return path.parent.glob(f"{path.name}.????????.tmp")

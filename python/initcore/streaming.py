@@ -116,6 +116,12 @@ class File:
     tensors: Sequence[Tensor]
     metadata: Mapping[str, str]
 
+    def __post_init__(self) -> None:
+        """Check the names of the tensors."""
+        if any(tensor.name == METADATA for tensor in self.tensors):
+            msg = f"no tensor of a safetensors file can have the name {METADATA}"
+            raise ValueError(msg)
+
     @property
     def nbytes(self) -> int:
         """Bytes of the tensors."""
@@ -140,9 +146,6 @@ class File:
         """The beginning of the file: its length, and JSON that says where which tensor lies."""
         entries: dict[str, Any] = {METADATA: {"format": "pt", **self.metadata}}  # some loaders look for it
         for tensor, begin in self.placed:
-            if tensor.name == METADATA:
-                msg = f"no tensor of a safetensors file can have the name {METADATA}"
-                raise ValueError(msg)
             entries[tensor.name] = {
                 "dtype": CODES[tensor.dtype.name],
                 "shape": tensor.shape,
