@@ -46,7 +46,7 @@ def test_the_same_model_with_fresh_weights(sharded, tmp_path):
 def test_dtypes(tmp_path):
     floats = ["float64", "float32", "float16", "bfloat16"]
     integers = [f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)]
-    names = [*floats, *integers, "bool", "complex64"]
+    names = [*floats, *integers, "bool"]
     arrays = {name: np.zeros((2, 3), name) for name in names}
     arrays |= {"F8_E4M3": np.zeros(3, ml_dtypes.float8_e4m3fn), "one": np.ones(()), "none": np.ones((0, 2))}
     save_file(arrays, tmp_path / "model.safetensors")
