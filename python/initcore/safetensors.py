@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import re
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -129,12 +130,15 @@ def verify(
                 faults[name] = f"has {_words(found)}, expected {_words(planned)}"
         todo = [tensor for tensor in tensors_of(plan, num_threads) if tensor.name not in faults]
 
+        lock = threading.Lock()  # the library's objects are used by one thread at a time
+
         def compare(pieces: Iterator[Piece]) -> None:
             buffer = np.empty(PIECE, np.uint8)
             for piece in pieces:
                 name = piece.tensor.name
                 if name not in faults:
-                    stored = np.ascontiguousarray(files[name].get_slice(name)[piece.index])
+                    with lock:
+                        stored = np.ascontiguousarray(files[name].get_slice(name)[piece.index])
                     if not np.array_equal(stored.reshape(-1).view(np.uint8), piece.make(buffer)):
                         faults[name] = "has other values"
                 advance(piece.nbytes)
