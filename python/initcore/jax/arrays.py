@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec, Sharding
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec, Sharding
 
 from initcore.arrays import float_dtype, integer, seed_number
 from initcore.initializers import get
@@ -174,16 +174,18 @@ def resolved(sharding: Any, shape: tuple[int, ...]) -> Sharding | None:
     is left where there is no such mesh either.
     """
     if sharding is None:
-        mesh = jax.sharding.get_mesh()
-        return None if mesh.empty else NamedSharding(mesh, PartitionSpec())
-    if isinstance(sharding, PartitionSpec):
-        sharding = NamedSharding(_mesh(sharding), sharding)
-    elif isinstance(sharding, NamedSharding) and isinstance(sharding.mesh, AbstractMesh):
-        mesh = _mesh(sharding)
-        if mesh.abstract_mesh != sharding.mesh:
+        mesh = _mesh()
+        return None if mesh is None else NamedSharding(mesh, PartitionSpec())
+    abstract = isinstance(sharding, NamedSharding) and isinstance(sharding.mesh, AbstractMesh)
+    if abstract or isinstance(sharding, PartitionSpec):
+        mesh = _mesh()
+        if mesh is None:
+            msg = f"{sharding} needs a mesh: give a NamedSharding of one, or call jax.set_mesh first"
+            raise ValueError(msg)
+        if abstract and mesh.abstract_mesh != sharding.mesh:
             msg = f"the mesh of {sharding} is not that of jax.set_mesh, {mesh}"
             raise ValueError(msg)
-        sharding = NamedSharding(mesh, sharding.spec, memory_kind=sharding.memory_kind)
+        sharding = NamedSharding(mesh, sharding.spec if abstract else sharding)
     if not isinstance(sharding, Sharding):
         msg = f"sharding must be a jax.sharding.Sharding, a PartitionSpec or None, got {sharding!r}"
         raise TypeError(msg)
@@ -195,9 +197,9 @@ def resolved(sharding: Any, shape: tuple[int, ...]) -> Sharding | None:
     return sharding
 
 
-def _mesh(sharding: Any) -> Any:
-    mesh = jax.sharding.get_mesh()
-    if mesh.empty:
-        msg = f"{sharding} needs a mesh of devices: give a NamedSharding of one, or call jax.set_mesh first"
-        raise ValueError(msg)
-    return mesh
+def _mesh() -> Mesh | None:
+    """Give the mesh of ``jax.set_mesh``, if there is one."""
+    if jax.sharding.get_abstract_mesh().empty:
+        return None
+    with jax.ensure_compile_time_eval():  # jax.sharding.get_mesh refuses to work under jax.vmap and jax.grad
+        return jnp.zeros(()).sharding.mesh

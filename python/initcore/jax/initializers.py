@@ -118,13 +118,7 @@ class KeyedInitializer:
             raise ValueError(msg)
         draw = partial(self.init, shape, dtype=dtype, layout=layout)
         if isinstance(words, jax.core.Tracer):
-            array = jax.pure_callback(
-                partial(_draw_each, draw, shape, dtype),
-                jax.ShapeDtypeStruct(shape, dtype),
-                words,
-                vmap_method="broadcast_all",
-            )
-            return array if out_sharding is None else _constrained(array, out_sharding)
+            return _at_run_time(draw, shape, dtype, words, out_sharding)
         sharding = resolved(out_sharding, shape)
         draw = partial(draw, seed=_seed(np.asarray(words)))
         return place(draw, shape, dtype, sharding, divisible=not self.init.made_whole)
@@ -135,6 +129,24 @@ def _seed(words: Array) -> int:
     if len(words) == 2:
         return int(words[0]) << 32 | int(words[1])
     return int.from_bytes(hashlib.blake2b(words.astype("<u4").tobytes(), digest_size=8).digest(), "little")
+
+
+def _at_run_time(
+    draw: Callable[..., Array], shape: tuple[int, ...], dtype: Any, words: jax.Array, sharding: Any
+) -> jax.Array:
+    """Put a callback that draws the array for a key into the function that is being traced."""
+
+    @jax.jit  # under an eager jax.vmap too: the array that a callback alone gives has no sharding that JAX can read
+    def made(words: jax.Array) -> jax.Array:
+        array = jax.pure_callback(
+            partial(_draw_each, draw, shape, dtype),
+            jax.ShapeDtypeStruct(shape, dtype),
+            words,
+            vmap_method="broadcast_all",
+        )
+        return _constrained(array, sharding)
+
+    return made(words)
 
 
 def _draw_each(draw: Callable[..., Array], shape: tuple[int, ...], dtype: Any, words: Any) -> Array:
@@ -148,16 +160,22 @@ def _draw_each(draw: Callable[..., Array], shape: tuple[int, ...], dtype: Any, w
 
 
 def _constrained(array: jax.Array, sharding: Any) -> jax.Array:
-    """Say, in a function that is being traced, how an array will be sharded."""
-    mesh = jax.sharding.get_abstract_mesh() if isinstance(sharding, PartitionSpec) else sharding.mesh
+    """Say how the array of a callback is sharded: on its own it is on one device, even of ``jax.set_mesh``.
+
+    Arrays that JAX makes there are replicated.
+    """
+    context = jax.sharding.get_abstract_mesh()
+    if sharding is None:
+        if context.empty or AxisType.Manual in context.axis_types:
+            return array
+        sharding = PartitionSpec()
+    mesh = context if isinstance(sharding, PartitionSpec) else sharding.mesh
     if AxisType.Explicit in mesh.axis_types:
         return jax.sharding.reshard(array, sharding)
     return jax.lax.with_sharding_constraint(array, sharding)
 
 
-def initializer(
-    init: InitLike, *, layout: str | Layout = "numpy", dtype: Any = None
-) -> KeyedInitializer:
+def initializer(init: InitLike, *, layout: str | Layout = "numpy", dtype: Any = None) -> KeyedInitializer:
     """Give any initializer of this library the protocol of JAX.
 
     Parameters
@@ -267,9 +285,7 @@ def variance_scaling(
     ValueError, TypeError
         An argument is not as described; in the call, the shape has no such axes.
     """
-    axes = (
-        (axis,) if isinstance(axis, int) else tuple(axis) for axis in (in_axis, out_axis, batch_axis)
-    )
+    axes = ((axis,) if isinstance(axis, int) else tuple(axis) for axis in (in_axis, out_axis, batch_axis))
     init = VarianceScaling(float(scale), mode, distribution)
     return KeyedInitializer(init, _FanAxes(mode, *axes), None if dtype is None else jax_dtype(dtype))
 
