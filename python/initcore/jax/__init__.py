@@ -1,7 +1,7 @@
 """JAX: initializers that take keys, global arrays made shard by shard, whole trees of parameters.
 
-Nothing is sampled here. Host memory is filled by the core and handed to JAX, which takes it without a copy on a
-CPU.
+Nothing is sampled here. Host memory is filled by the core and handed to JAX, which on a CPU takes it without
+a copy.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from initcore.arrays import Seed
     from initcore.initializers import Array, InitLike, Shape
 
-#: XLA on a CPU takes memory as it is if it is aligned to so many bytes, and copies it otherwise. NumPy promises 16.
+#: On a CPU, XLA takes memory aligned to so many bytes as it is, and copies other memory. NumPy promises 16.
 ALIGNMENT = 64
 
 
@@ -142,7 +142,8 @@ def aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     nbytes = math.prod(shape) * dtype.itemsize
     memory = np.empty(nbytes + ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % ALIGNMENT
-    return memory[start : start + nbytes].view(dtype).reshape(shape)
+    array: Array = memory[start : start + nbytes].view(dtype).reshape(shape)
+    return array
 
 
 def checked(init: Initializer, shape: Shape, dtype: np.dtype[Any], layout: str | Layout) -> tuple[int, ...]:
@@ -162,7 +163,7 @@ def jax_dtype(dtype: npt.DTypeLike | None) -> np.dtype[Any]:
     """Give the dtype, in the byte order of the machine, if initcore makes it and JAX has it."""
     dtype = float_dtype(dtype).newbyteorder("=")
     if jax.dtypes.canonicalize_dtype(dtype) != dtype:
-        msg = f"JAX has no {dtype} here: call jax.config.update('jax_enable_x64', True) first, or ask for float32"
+        msg = f"JAX has no {dtype} here: call jax.config.update('jax_enable_x64', True) first"
         raise ValueError(msg)
     return dtype
 
@@ -170,8 +171,8 @@ def jax_dtype(dtype: npt.DTypeLike | None) -> np.dtype[Any]:
 def resolved(sharding: Any, shape: tuple[int, ...]) -> Sharding | None:
     """Give the sharding on devices that is meant, if an array of that shape can have it.
 
-    The mesh of ``jax.set_mesh`` stands in where none is said; JAX replicates over it what has no sharding. None
-    is left where there is no such mesh either.
+    The mesh of ``jax.set_mesh`` stands in where none is said; JAX replicates over it what has no sharding.
+    None is left where there is no such mesh either.
     """
     if sharding is None:
         mesh = _mesh()

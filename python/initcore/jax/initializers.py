@@ -1,8 +1,8 @@
 """Initializers as JAX and Flax take them: ``init(key, shape, dtype, out_sharding)``, under the names of JAX.
 
-Laws and signatures are those of `jax.nn.initializers`: the normal ones that scale with fans are truncated at two
-standard deviations, `uniform` is on [0, scale). The key is the seed: the values are those that the initializer
-gives for the key's number, without a name.
+Laws and signatures are those of `jax.nn.initializers`: the normal ones that scale with fans are truncated at
+two standard deviations, `uniform` is on [0, scale). The key is the seed: the values are those that the
+initializer gives for the key's number, without a name.
 """
 
 from __future__ import annotations
@@ -79,9 +79,9 @@ class KeyedInitializer:
     ) -> jax.Array:
         """Make an array.
 
-        Outside of `jax.jit` and its like the array is made on the host, shard by shard where `out_sharding` says
-        so. Inside, a `jax.pure_callback` makes it when the compiled function runs: the whole array, on one
-        host, which then hands it to the devices; under `jax.vmap` one for each key.
+        Outside of `jax.jit` and its like the array is made on the host, shard by shard where `out_sharding`
+        says so. Inside, a `jax.pure_callback` makes it when the compiled function runs: the whole array, on
+        one host, which then hands it to the devices; under `jax.vmap` one for each key.
 
         Parameters
         ----------
@@ -136,7 +136,6 @@ def _at_run_time(
 ) -> jax.Array:
     """Put a callback that draws the array for a key into the function that is being traced."""
 
-    @jax.jit  # under an eager jax.vmap too: the array that a callback alone gives has no sharding that JAX can read
     def made(words: jax.Array) -> jax.Array:
         array = jax.pure_callback(
             partial(_draw_each, draw, shape, dtype),
@@ -146,7 +145,8 @@ def _at_run_time(
         )
         return _constrained(array, sharding)
 
-    return made(words)
+    # compiled under an eager jax.vmap too: alone, a callback gives an array whose sharding JAX cannot read
+    return jax.jit(made)(words)
 
 
 def _draw_each(draw: Callable[..., Array], shape: tuple[int, ...], dtype: Any, words: Any) -> Array:
@@ -242,8 +242,8 @@ class _FanAxes:
                 ("batch_axis", self.batch_axis),
             )
         )
-        # JAX's fan_in is the size without outputs and batch, whatever the inputs are, and so with fan_out. Flax
-        # initializes embeddings so: axis 0 of (vocabulary, features) is both, and the fan is the features.
+        # JAX's fan_in is the size without outputs and batch, whatever the inputs are, and so with fan_out.
+        # Flax initializes embeddings so: axis 0 of (vocabulary, features) is both, the fan the features.
         if set(ins) & set(outs) and self.mode == "fan_in":
             ins = ()
         elif set(ins) & set(outs) and self.mode == "fan_out":

@@ -46,8 +46,8 @@ def make_tree(
     rules : mapping of str to str, Initializer, Rule or callable
         As in `initcore.plan`.
     shardings : pytree, Sharding, PartitionSpec or None
-        One for all, a tree of them like `shapes`, or the upper part of such a tree. None leaves it to the leaf,
-        where that has a sharding, else to JAX, as in `make_array`.
+        One for all, a tree of them like `shapes`, or the upper part of such a tree. None leaves it to the
+        leaf, where that has a sharding, else to JAX, as in `make_array`.
     seed : int in [0, 2**64) or numpy.random.SeedSequence
         The same in every process.
     dtype : dtype, optional
