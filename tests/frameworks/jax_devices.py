@@ -229,6 +229,19 @@ def test_under_a_mesh_arrays_are_replicated_as_jax_s_are(kind, entered):
     assert same(np.asarray(jax.jit(manual)(KEY, x))[:2, :2], whole[:2, :2] + 1)
 
 
+@pytest.mark.parametrize("peer", [jax.nn.initializers.normal(), ic.jax.normal()], ids=["jax", "initcore"])
+def test_an_array_is_where_its_key_is(peer):
+    rows = NamedSharding(mesh_of((4, 2)), P("a"))
+    for device in (jax.devices()[5], NamedSharding(mesh_of((4, 2)), P())):
+        key = jax.device_put(KEY, device)
+        x = peer(key, (8, 3))
+        assert x.devices() == key.devices()
+        assert x.is_fully_replicated
+        assert x.committed
+    assert not peer(KEY, (8, 3)).committed
+    assert ic.jax.normal()(key, (8, 3), out_sharding=rows).sharding == rows
+
+
 # --- trees
 
 RULES = {"*.bias": "zeros", "*": "he_normal"}

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.nn.initializers import constant, ones, zeros  # they draw nothing: JAX's own will do
-from jax.sharding import AxisType, PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec, Sharding
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from initcore._core import (
@@ -94,7 +94,8 @@ class KeyedInitializer:
         dtype : dtype, optional
             float32, float16 or bfloat16; float64 where JAX has it enabled. None is JAX's default.
         out_sharding : Sharding or PartitionSpec, optional
-            Where the array will be.
+            Where the array will be; by default with the key, if that was put somewhere, else as in
+            `make_array`.
 
         Returns
         -------
@@ -119,7 +120,7 @@ class KeyedInitializer:
         draw = partial(self.init, shape, dtype=dtype, layout=layout)
         if isinstance(words, jax.core.Tracer):
             return _at_run_time(draw, shape, dtype, words, out_sharding)
-        sharding = resolved(out_sharding, shape)
+        sharding = resolved(_beside(words) if out_sharding is None else out_sharding, shape)
         draw = partial(draw, seed=_seed(np.asarray(words)))
         return place(draw, shape, dtype, sharding, divisible=not self.init.made_whole)
 
@@ -129,6 +130,12 @@ def _seed(words: Array) -> int:
     if len(words) == 2:
         return int(words[0]) << 32 | int(words[1])
     return int.from_bytes(hashlib.blake2b(words.astype("<u4").tobytes(), digest_size=8).digest(), "little")
+
+
+def _beside(words: jax.Array) -> Sharding | None:
+    """Give where a key was put, if it was: what JAX makes of it is there too."""
+    where = words.sharding if getattr(words, "committed", False) else None
+    return NamedSharding(where.mesh, PartitionSpec()) if isinstance(where, NamedSharding) else where
 
 
 def _at_run_time(
