@@ -14,7 +14,7 @@ import numpy as np
 import initcore as ic
 
 SHAPE = (4096, 4096)
-ROUNDS = 15
+ROUNDS = 20
 KEY = jax.random.key(0)
 DEVICE = jax.sharding.SingleDeviceSharding(jax.devices()[0])
 

@@ -73,13 +73,14 @@ LAWS = [
     ("variance_scaling", (3.0, "fan_geo_avg", "truncated_normal")),
     ("variance_scaling", (3.0, "fan_avg", "uniform", -1, 0, 1)),
     ("variance_scaling", (1.0, "fan_in", "normal", -2, 2)),  # as Flax initializes embeddings: axis 2 is both
+    ("variance_scaling", (1.0, "fan_out", "uniform", -2, 2)),
 ]
 
 
 @pytest.mark.parametrize(("name", "arguments"), LAWS)
 def test_the_law_is_that_of_jax(name, arguments):
     """Two samples of 65536: false alarms below 1e-10. Seen are spreads 4% and distributions 0.03 apart."""
-    shape = (4, 4, 64, 64)
+    shape = (4, 4, 32, 128)
     ours = np.asarray(getattr(ic.jax, name)(*arguments)(KEY, shape)).ravel()
     theirs = np.asarray(getattr(peers, name)(*arguments)(KEY, shape)).ravel()
     assert ks_2samp(ours, theirs).pvalue > 1e-10
