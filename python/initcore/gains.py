@@ -82,7 +82,7 @@ def _leaky_relu(negative_slope: float = 0.01) -> float:
     return math.sqrt(2 / (1 + negative_slope**2))
 
 
-_TORCH_GAINS: dict[str, Callable[..., float]] = {
+TORCH_GAINS: dict[str, Callable[..., float]] = {
     **dict.fromkeys(["linear", "identity", "conv1d", "conv2d", "conv3d"], lambda: 1.0),
     **dict.fromkeys(["conv_transpose1d", "conv_transpose2d", "conv_transpose3d"], lambda: 1.0),
     "sigmoid": lambda: 1.0,
@@ -95,6 +95,6 @@ _TORCH_GAINS: dict[str, Callable[..., float]] = {
 
 def _torch_gain(activation: ActivationLike) -> float:
     if not isinstance(activation, str):
-        msg = f"PyTorch's table of gains has names only ({', '.join(_TORCH_GAINS)}), got {activation!r}"
+        msg = f"PyTorch's table of gains has names only ({', '.join(TORCH_GAINS)}), got {activation!r}"
         raise ValueError(msg)
-    return specs.make(activation, _TORCH_GAINS, "gain in PyTorch's table")
+    return specs.make(activation, TORCH_GAINS, "gain in PyTorch's table")

@@ -122,15 +122,15 @@ def plan(
     expect(rules, Mapping, "rules")
     tree, leaves = flatten(shapes, _is_spec)
     times = Counter(leaf.name for leaf in leaves)
-    _refuse("names that occur more than once", [name for name, count in times.items() if count > 1])
+    refuse("names that occur more than once", [name for name, count in times.items() if count > 1])
     deciding = {
         leaf.name: next((pattern for pattern in rules if fnmatchcase(leaf.name, pattern)), None)
         for leaf in leaves
         if leaf.init is None
     }
-    _refuse("parameters that no rule matches", [name for name, rule in deciding.items() if rule is None])
+    refuse("parameters that no rule matches", [name for name, rule in deciding.items() if rule is None])
     unused = rules.keys() - deciding.values() - {"*"}
-    _refuse("rules that decide no parameter", [pattern for pattern in rules if pattern in unused])
+    refuse("rules that decide no parameter", [pattern for pattern in rules if pattern in unused])
     parameters: dict[str, ParameterPlan] = {}
     faults: dict[str, list[str]] = {}
     for leaf in leaves:
@@ -139,9 +139,9 @@ def plan(
             parameters[leaf.name] = _parameter(leaf, spec, dtype, layout)
         except (ValueError, TypeError) as error:
             faults.setdefault(str(error), []).append(leaf.name)
-    _refuse(
+    refuse(
         "parameters that cannot be initialized so",
-        [f"{_list(names)} ({why})" for why, names in faults.items()],
+        [f"{listed(names)} ({why})" for why, names in faults.items()],
     )
     return ModelPlan(parameters, seed_number(seed), tree)
 
@@ -201,15 +201,16 @@ def init_params(
     return model.init(num_threads=num_threads, progress=progress)
 
 
-def _list(names: list[str], shown: int = 20) -> str:
+def listed(names: list[str], shown: int = 20) -> str:
+    """Write names, not all of very many."""
     more = f" and {len(names) - shown} more" if len(names) > shown else ""
     return ", ".join(names[:shown]) + more
 
 
-def _refuse(what: str, names: list[str]) -> None:
+def refuse(what: str, names: list[str]) -> None:
     """Raise an error that lists the names, if there are any."""
     if names:
-        msg = f"{what}: {_list(names)}"
+        msg = f"{what}: {listed(names)}"
         raise ValueError(msg)
 
 

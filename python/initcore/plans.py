@@ -237,8 +237,8 @@ class ModelPlan:
     def __str__(self) -> str:
         """Give a table with a row for each parameter, and the totals."""
         dicts = [p.to_dict() for p in self.parameters.values()]
-        columns = [[key, *(_cell(row[key]) for row in dicts)] for key in (dicts[0] if dicts else ())]
-        padded = [_aligned(column, right=i >= 5) for i, column in enumerate(columns)]
+        columns = [[key, *(cell(row[key]) for row in dicts)] for key in (dicts[0] if dicts else ())]
+        padded = [aligned(column, right=i >= 5) for i, column in enumerate(columns)]
         lines = [*map("  ".join, zip(*padded, strict=True))]
         total = f"{len(self.parameters):,} parameters, {self.size:,} elements, {self.nbytes:,} bytes"
         return "\n".join([*lines, f"{total}; seed {self.seed}, stream v{stream_version()}"])
@@ -291,7 +291,8 @@ def _config(layout: str | Layout) -> dict[str, Any]:
     return (layout if isinstance(layout, Layout) else Layout(layout)).get_config()
 
 
-def _cell(value: object) -> str:
+def cell(value: object) -> str:
+    """Write a value in a table."""
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, int):
@@ -301,9 +302,10 @@ def _cell(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _aligned(column: list[str], *, right: bool) -> list[str]:
+def aligned(column: list[str], *, right: bool) -> list[str]:
+    """Fill up the cells of a column to one width."""
     width = max(map(len, column))
-    return [cell.rjust(width) if right else cell.ljust(width) for cell in column]
+    return [text.rjust(width) if right else text.ljust(width) for text in column]
 
 
 @contextmanager

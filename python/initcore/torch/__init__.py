@@ -13,11 +13,12 @@ except ImportError:
 from . import init
 from .filling import fill_
 from .init import *  # noqa: F403
+from .modules import initialize_, plan
 
 if TYPE_CHECKING:
     from .placements import region, region_at, regions
 
-__all__ = ["fill_", "init", "region", "region_at", "regions"]
+__all__ = ["fill_", "init", "initialize_", "plan", "region", "region_at", "regions"]
 __all__ += init.__all__
 
 

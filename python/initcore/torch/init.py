@@ -23,7 +23,7 @@ from initcore._core import (
     Uniform,
     VarianceScaling,
 )
-from initcore.gains import _TORCH_GAINS
+from initcore.gains import TORCH_GAINS
 from initcore.initializers import get
 
 from .drawing import draw, initializes
@@ -81,15 +81,15 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     ValueError
         The function is not in PyTorch's table, or `param` is not a number.
     """
-    if nonlinearity not in _TORCH_GAINS:
-        msg = f"no gain for {nonlinearity!r}: expected one of {', '.join(_TORCH_GAINS)}"
+    if nonlinearity not in TORCH_GAINS:
+        msg = f"no gain for {nonlinearity!r}: expected one of {', '.join(TORCH_GAINS)}"
         raise ValueError(msg)
     if nonlinearity != "leaky_relu" or param is None:
-        return _TORCH_GAINS[nonlinearity]()
+        return TORCH_GAINS[nonlinearity]()
     if isinstance(param, bool) or not isinstance(param, int | float):
         msg = f"negative_slope must be a number, got {param!r}"
         raise ValueError(msg)
-    return _TORCH_GAINS[nonlinearity](param)
+    return TORCH_GAINS[nonlinearity](param)
 
 
 @initializes
