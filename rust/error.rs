@@ -16,6 +16,9 @@ pub enum Error {
     /// There is not enough memory.
     #[error("{0}")]
     OutOfMemory(String),
+    /// Another of the processes that train a network together ended, or what connects them does not work.
+    #[error("{0}")]
+    Worker(String),
     /// The caller's stop function asked for an end; everything written so far is undefined.
     #[error("interrupted")]
     Interrupted,

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from . import datasets, plot, theory
+from . import datasets, distributed, plot, theory
 from ._core import (
     Constant,
     DeltaOrthogonal,
@@ -125,6 +125,7 @@ __all__ = [
     "dense_forward",
     "diagnose",
     "dirac",
+    "distributed",
     "embedding",
     "experiments",
     "eye",

@@ -189,6 +189,7 @@ class Mlp:
         skip_nonfinite: bool,
         validation: Samples | None,
         on_epoch: Callable[[dict[str, Any]], object],
+        workers: object,
         num_threads: int | None,
     ) -> None: ...
 

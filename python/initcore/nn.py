@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from . import _core, notebook, storage
+from . import _core, distributed, notebook, storage
 from .arrays import expect, float_array, integer, matrix, one_or_several, per_layer
 from .initializers import Array, InitLike, get
 from .optimizers import Optimizer
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Mapping, Sequence
 
+    from .distributed import Workers
     from .training import Samples
 
 
@@ -399,6 +400,7 @@ class MLP:
         | None = None,
         callbacks: Iterable[Callback] = (),
         progress: bool | None = None,
+        workers: Workers | None = None,
         num_threads: int | None = None,
     ) -> History:
         """Train on mini-batches, in place.
@@ -443,7 +445,12 @@ class MLP:
             parameters of that moment; something true ends the fit. Parameters that a callback, or another
             thread, sets meanwhile are lost. `x` and `t` must not be changed.
         progress : bool, optional
-            Show a progress bar; by default where standard error is a terminal.
+            Show a progress bar; by default where standard error is a terminal. Of several processes, only the
+            first shows one.
+        workers : initcore.distributed.Workers, optional
+            Share the work of every batch with other processes, all of which call this alike: same network,
+            data, arguments. The result is that of one process but for rounding, and the same bits in each of
+            them. An error, a Ctrl-C or a callback's wish in one ends the fit in all, after the same step.
         num_threads : int, optional
             At most this many.
 
@@ -454,47 +461,63 @@ class MLP:
         Raises
         ------
         ValueError, TypeError
-            As in `loss_and_grad`, before anything is changed.
+            As in `loss_and_grad`, before anything is changed; and, in every process, when `workers` have been
+            given different arguments.
+        RuntimeError
+            Another of the `workers` could not go on, or they no longer agree.
         """
-        schedule = ConstantSchedule() if schedule is None else schedule
-        expect(optimizer, Optimizer, "optimizer")
-        expect(schedule, Schedule, "schedule")
-        if nonfinite not in {"stop", "skip"}:
-            msg = f"nonfinite must be 'stop' or 'skip', got {nonfinite!r}"
-            raise ValueError(msg)
-        callbacks = tuple(callbacks)
-        for callback in callbacks:
-            if not callable(callback):
-                msg = f"callbacks must be callable, got {callback!r}"
-                raise TypeError(msg)
-        batch_size, epochs = integer(batch_size, "batch_size", 1), integer(epochs, "epochs", 0)
-        seed = integer(seed, "seed", 0, 2**64)
-        validation = None
-        if validation_data is not None:
-            try:
-                xv, tv, *rest = validation_data
-                (wv,) = rest or (None,)
-            except (TypeError, ValueError):
-                kind = type(validation_data).__name__
-                msg = f"validation_data must be (x, t) or (x, t, sample_weight), got {kind}"
-                raise TypeError(msg) from None
-            validation = self._samples(xv, tv, loss, wv, "validation ")
-        samples = self._samples(x, t, loss, sample_weight)
-        watch = None
-        if early_stopping is not None:
-            expect(early_stopping, EarlyStopping, "early_stopping")
-            if early_stopping.monitor.startswith("val_") and validation is None:
-                msg = f"early stopping watches {early_stopping.monitor}: it needs validation_data"
+        if workers is not None and not distributed.several(workers):
+            workers = None
+        with distributed.agreement(workers) as alike:
+            schedule = ConstantSchedule() if schedule is None else schedule
+            expect(optimizer, Optimizer, "optimizer")
+            expect(schedule, Schedule, "schedule")
+            if nonfinite not in {"stop", "skip"}:
+                msg = f"nonfinite must be 'stop' or 'skip', got {nonfinite!r}"
                 raise ValueError(msg)
-            if early_stopping.monitor.endswith("accuracy") and not _core.loss_has_accuracy(loss):
-                msg = f"early stopping watches {early_stopping.monitor}, which {loss} does not have"
-                raise ValueError(msg)
-            watch = Watch(early_stopping)
+            callbacks = tuple(callbacks)
+            for callback in callbacks:
+                if not callable(callback):
+                    msg = f"callbacks must be callable, got {callback!r}"
+                    raise TypeError(msg)
+            batch_size, epochs = integer(batch_size, "batch_size", 1), integer(epochs, "epochs", 0)
+            seed = integer(seed, "seed", 0, 2**64)
+            validation = None
+            if validation_data is not None:
+                try:
+                    xv, tv, *rest = validation_data
+                    (wv,) = rest or (None,)
+                except (TypeError, ValueError):
+                    kind = type(validation_data).__name__
+                    msg = f"validation_data must be (x, t) or (x, t, sample_weight), got {kind}"
+                    raise TypeError(msg) from None
+                validation = self._samples(xv, tv, loss, wv, "validation ")
+            samples = self._samples(x, t, loss, sample_weight)
+            watch = None
+            if early_stopping is not None:
+                expect(early_stopping, EarlyStopping, "early_stopping")
+                if early_stopping.monitor.startswith("val_") and validation is None:
+                    msg = f"early stopping watches {early_stopping.monitor}: it needs validation_data"
+                    raise ValueError(msg)
+                if early_stopping.monitor.endswith("accuracy") and not _core.loss_has_accuracy(loss):
+                    msg = f"early stopping watches {early_stopping.monitor}, which {loss} does not have"
+                    raise ValueError(msg)
+                watch = Watch(early_stopping)
+            if workers is not None:
+                alike.update(
+                    network=(self.sizes, self.layer_activations(), self.bias, self.dtype.str),
+                    parameters=tuple(self.parameters().values()),
+                    x=samples[0], t=samples[1], sample_weight=samples[2], validation_data=validation,
+                    loss=loss, optimizer=optimizer, schedule=schedule, clip_norm=clip_norm,
+                    batch_size=batch_size, epochs=epochs, shuffle=shuffle, seed=seed,
+                    early_stopping=early_stopping, nonfinite=nonfinite,
+                )  # fmt: skip
         history, best = History(), None
         # No bar at all where none is shown: even a hidden one takes tqdm's global lock, and its import that
         # of the import system; a fork in another thread would leave them locked in the child.
         bar = None
-        if sys.stderr.isatty() if progress is None else progress:
+        shown = sys.stderr.isatty() if progress is None else progress
+        if shown and (workers is None or workers.rank == 0):
             from tqdm import tqdm
 
             bar = tqdm(total=epochs, unit="epoch", leave=False)
@@ -516,7 +539,7 @@ class MLP:
         try:
             self._core.fit(
                 samples, loss, optimizer, schedule, clip_norm, batch_size, epochs, shuffle, seed,
-                nonfinite == "skip", validation, on_epoch, num_threads,
+                nonfinite == "skip", validation, on_epoch, workers, num_threads,
             )  # fmt: skip
         finally:
             if bar is not None:

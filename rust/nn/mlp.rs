@@ -241,6 +241,19 @@ impl<T: Real> Mlp<T> {
     ) -> Result<Evaluation> {
         check_shape("x", x.len(), rows, self.inputs())?;
         loss.check(targets, rows, self.outputs())?;
+        let normalizer = loss.normalizer(targets, rows, self.outputs());
+        Ok(loss.mean(self.sums(x, targets, rows, loss, run)?, normalizer))
+    }
+
+    /// The sums of the loss over samples that have been checked.
+    pub(super) fn sums(
+        &self,
+        x: &[T],
+        targets: Targets<'_, T>,
+        rows: usize,
+        loss: Loss,
+        run: Run<'_>,
+    ) -> Result<Sums> {
         let size = self.block_rows(rows);
         let mut sums = vec![Sums::default(); rows.div_ceil(size)];
         let blocks = sums.iter_mut().enumerate().map(|(i, sums)| (i, (i * size, sums)));
@@ -249,7 +262,6 @@ impl<T: Real> Mlp<T> {
             let targets = targets.rows(rows, self.outputs());
             *sums = loss.rows(logits, targets, self.outputs(), 0.0, None);
         })?;
-        let normalizer = loss.normalizer(targets, rows, self.outputs());
-        Ok(loss.mean(sums.into_iter().sum(), normalizer))
+        Ok(sums.into_iter().sum())
     }
 }

@@ -14,6 +14,7 @@
 //! | [`pass`] | loss and gradients of a batch: all layers forward and backward |
 //! | [`optimizer`] | SGD, Adagrad, `RMSProp`, Adam, `AdamW` over that buffer |
 //! | [`schedule`] | how the learning rate changes over a fit |
+//! | [`workers`] | several processes that train one network together |
 //! | [`train`] | the whole training loop |
 //! | [`statistics`] | moments and slopes, in one sweep |
 //! | [`batch`] | units that never change, and how alike samples look to a layer |
@@ -40,6 +41,7 @@ mod spec;
 pub mod statistics;
 pub mod train;
 pub mod twins;
+pub mod workers;
 
 use crate::dispatch::Isa;
 use crate::dispatch::with_default_floats;

@@ -20,9 +20,10 @@ use super::loss::{Evaluation, Loss, Sums, Targets, Truth};
 use super::mlp::{LayerShape, Mlp};
 use super::optimizer::sum_of_squares;
 use super::real::Real;
-use super::{Run, area, check_shape, for_each, zeros};
+use super::{CHUNK, Run, area, check_shape, for_each, zeros};
 use crate::dispatch::{self, Kernel};
 use crate::error::{Result, invalid};
+use crate::parallel::NEVER;
 use crate::simd::Simd;
 
 /// Samples and what the network should say to them.
@@ -48,6 +49,15 @@ impl<T: Real> Dataset<'_, T> {
         check_shape("x", self.x.len(), self.rows, mlp.inputs())?;
         loss.check(self.targets, self.rows, mlp.outputs())
     }
+
+    /// The denominator of the mean loss over the samples `rows`; see [`Loss::normalizer`].
+    pub(super) fn normalizer(&self, rows: &Rows<'_>, loss: Loss, outputs: usize) -> f64 {
+        let weight = match self.targets.weights {
+            Some(weights) => rows.at(0..rows.len()).map(|row| weights[row].widen()).sum(),
+            None => rows.len() as f64,
+        };
+        weight * loss.terms(outputs) as f64
+    }
 }
 
 /// Which samples of a data set make a batch.
@@ -60,10 +70,20 @@ pub enum Rows<'a> {
 }
 
 impl Rows<'_> {
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         match self {
             Self::Range(range) => range.len(),
             Self::Listed(rows) => rows.len(),
+        }
+    }
+
+    /// Those at these positions.
+    pub(super) fn part(&self, positions: Range<usize>) -> Rows<'_> {
+        match self {
+            Self::Range(range) => {
+                Rows::Range(range.start + positions.start..range.start + positions.end)
+            }
+            Self::Listed(rows) => Rows::Listed(&rows[positions]),
         }
     }
 
@@ -318,25 +338,19 @@ impl<T: Real> Workspace<T> {
         rows.div_ceil(self.block_rows)
     }
 
-    /// Pass 1 over the samples `rows`: the sum of the losses, how many decisions were right, and the denominator of
-    /// the mean. The gradients stay as they are. Data and targets have been checked.
+    /// Pass 1 over the samples `rows`: the sum of the losses, and how many decisions were right. The errors are those
+    /// of that sum divided by `normalizer`. The gradients stay as they are. Data and targets have been checked.
     pub(super) fn errors(
         &mut self,
         mlp: &Mlp<T>,
         data: &Dataset<'_, T>,
         rows: &Rows<'_>,
         loss: Loss,
+        normalizer: f64,
         run: Run<'_>,
-    ) -> Result<(Sums, f64)> {
-        let weight = match data.targets.weights {
-            Some(weights) => rows.at(0..rows.len()).map(|row| weights[row].widen()).sum(),
-            None => rows.len() as f64,
-        };
-        let normalizer = weight * loss.terms(mlp.outputs()) as f64;
+    ) -> Result<Sums> {
         let scale = if normalizer > 0.0 { normalizer.recip() } else { 0.0 };
-        let nobody = std::iter::repeat(());
-        let sums = self.observed(mlp, data, rows, Some(loss), scale, nobody, run)?;
-        Ok((sums, normalizer))
+        self.observed(mlp, data, rows, Some(loss), scale, std::iter::repeat(()), run)
     }
 
     /// The same with an observer for each block, and for a loss that is multiplied by `scale`; without a loss, for
@@ -366,18 +380,29 @@ impl<T: Real> Workspace<T> {
 
     /// Pass 2: the gradients of the samples that [`Workspace::errors`] saw; gives their L2 norm.
     pub(super) fn gradients_of_errors(&mut self, mlp: &Mlp<T>, run: Run<'_>) -> Result<f64> {
-        let Self { blocks, used, pieces, gradients, .. } = self;
+        let mut gradients = std::mem::take(&mut self.gradients);
+        let norm = self.gradients_into(mlp, &mut gradients, run);
+        self.gradients = gradients;
+        norm
+    }
+
+    /// The same, where the workspace's own gradients stay as they are.
+    pub(super) fn gradients_into(
+        &mut self,
+        mlp: &Mlp<T>,
+        gradients: &mut [T],
+        run: Run<'_>,
+    ) -> Result<f64> {
+        let Self { blocks, used, pieces, .. } = self;
         let blocks = &blocks[..*used];
+        if blocks.is_empty() {
+            gradients.fill(T::zero()); // a product over no rows would leave them as they are
+            return Ok(0.0);
+        }
         let rows: usize = blocks.iter().map(|block| block.rows).sum();
         let work = rows.saturating_mul(gradients.len());
         let run = Run { threads: run.threads.min(work / MIN_WORK + 1), ..run };
-        let mut rest = gradients.as_mut_slice();
-        let count = pieces.len();
-        let jobs = pieces.iter_mut().map(|piece| {
-            let (gradient, others) = std::mem::take(&mut rest).split_at_mut(piece.len);
-            rest = others;
-            (piece, gradient)
-        });
+        let (count, jobs) = (pieces.len(), split(pieces, gradients));
         for_each(run, count, jobs, |(piece, gradient): (&mut Piece, &mut [T])| {
             let i = piece.layer;
             let LayerShape { fan_in, fan_out, .. } = mlp.layers()[i];
@@ -391,8 +416,43 @@ impl<T: Real> Workspace<T> {
             }
             piece.sum_of_squares = dispatch::run(SumOfSquares(gradient));
         })?;
-        Ok(self.pieces.iter().map(|piece| piece.sum_of_squares).sum::<f64>().sqrt())
+        Ok(norm(&self.pieces))
     }
+
+    /// Takes gradients from elsewhere for its own; gives their L2 norm.
+    pub(super) fn take_gradients(&mut self, from: &[T], threads: usize) -> Result<f64> {
+        let Self { pieces, gradients, .. } = self;
+        let run = Run { threads: threads.min(from.len() / (4 * CHUNK)), stop: NEVER };
+        let (count, mut rest) = (pieces.len(), from);
+        let jobs = split(pieces, gradients).map(|(piece, gradient)| {
+            let (from, others) = rest.split_at(piece.len);
+            rest = others;
+            (piece, gradient, from)
+        });
+        for_each(run, count, jobs, |(piece, gradient, from): (&mut Piece, &mut [T], &[T])| {
+            gradient.copy_from_slice(from);
+            piece.sum_of_squares = dispatch::run(SumOfSquares(gradient));
+        })?;
+        Ok(norm(&self.pieces))
+    }
+}
+
+/// Every piece with its part of the gradients.
+fn split<'a, T>(
+    pieces: &'a mut [Piece],
+    gradients: &'a mut [T],
+) -> impl Iterator<Item = (&'a mut Piece, &'a mut [T])> {
+    let mut rest = gradients;
+    pieces.iter_mut().map(move |piece| {
+        let (gradient, others) = std::mem::take(&mut rest).split_at_mut(piece.len);
+        rest = others;
+        (piece, gradient)
+    })
+}
+
+/// The L2 norm of all of them.
+fn norm(pieces: &[Piece]) -> f64 {
+    pieces.iter().map(|piece| piece.sum_of_squares).sum::<f64>().sqrt()
 }
 
 struct SumOfSquares<'a, T>(&'a [T]);
@@ -434,7 +494,8 @@ impl<T: Real> Mlp<T> {
             );
         }
         let rows = Rows::Range(0..data.rows);
-        let (sums, normalizer) = workspace.errors(self, data, &rows, loss, run)?;
+        let normalizer = data.normalizer(&rows, loss, self.outputs());
+        let sums = workspace.errors(self, data, &rows, loss, normalizer, run)?;
         workspace.gradients_of_errors(self, run)?;
         Ok(loss.mean(sums, normalizer))
     }

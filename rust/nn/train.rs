@@ -8,6 +8,9 @@
 //! by itself, by divergence, by a stop or by an error, they are those after some whole step. A step that leads to
 //! parameters with which the next loss is not finite is taken back: the optimizer leaves the parameters that it
 //! replaces where the gradients were, and these are not needed again before the next loss is known.
+//!
+//! Several processes may share the work of each batch (see [`super::workers`]): losses and gradients are then sums over
+//! all of them, every process has the same ones, and everything that follows from them is done by each alike.
 
 use std::fmt;
 use std::iter::zip;
@@ -21,6 +24,7 @@ use super::optimizer::{Optimizer, State, Step, clip_factor};
 use super::pass::{Dataset, Rows, Workspace, all_finite};
 use super::real::Real;
 use super::schedule::Schedule;
+use super::workers::{Alone, Team, Workers};
 use crate::dispatch::{self, Kernel};
 use crate::error::{Error, Result, invalid};
 use crate::simd::Simd;
@@ -166,11 +170,12 @@ impl Kernel for Superblock<'_> {
 }
 
 /// A network in training.
-struct Trainer<'a, 'd, T> {
+struct Trainer<'a, 'd, 't, T> {
     mlp: &'a mut Mlp<T>,
     data: &'a Dataset<'d, T>,
     config: &'a FitConfig,
     run: Run<'a>,
+    team: &'a mut Team<'t, T>,
     optimizer: State<T>,
     workspace: Workspace<T>,
     /// Steps tried so far.
@@ -186,25 +191,52 @@ struct Seen {
     norm: f64,
 }
 
-impl<T: Real> Trainer<'_, '_, T> {
+impl<T: Real> Trainer<'_, '_, '_, T> {
+    /// The sums of the loss over the samples `rows`. With other processes, its gradients then wait in the team's
+    /// buffer: the workspace's may still be needed to take the last step back.
+    fn errors(&mut self, rows: &Rows<'_>, normalizer: f64) -> Result<Sums> {
+        let Self { mlp, data, run, team, workspace, .. } = self;
+        let (loss, rows) = (self.config.loss, rows.part(team.share(rows.len())));
+        let mut sums = workspace.errors(mlp, data, &rows, loss, normalizer, *run);
+        if !team.alone() && sums.is_ok() {
+            let gradients = workspace.gradients_into(mlp, team.gradients(), *run);
+            sums = gradients.and(sums);
+        }
+        team.sums(sums, true)
+    }
+
+    /// The gradients of the samples that [`Trainer::errors`] saw; gives their L2 norm.
+    fn gradients(&mut self) -> Result<f64> {
+        let Self { mlp, run, team, workspace, .. } = self;
+        if team.alone() {
+            return workspace.gradients_of_errors(mlp, *run);
+        }
+        let norm = workspace.take_gradients(team.gradients(), run.threads)?;
+        if norm.is_finite() {
+            team.norm = norm;
+        }
+        Ok(norm)
+    }
+
     /// One step with the samples `rows`, unless a number is not finite: then none, and the last one is taken back if
     /// it is to blame.
     fn step(&mut self, rows: &Rows<'_>, epoch: usize) -> Result<(Seen, Option<Divergence>)> {
         let FitConfig { loss, schedule, clip_norm, epochs, batch_size, threads, .. } = *self.config;
-        let (step, run) = (self.steps, self.run);
+        let step = self.steps;
         self.steps += 1;
         let diverged = |layer, what| Divergence { epoch, step, layer, what };
-        let (sums, normalizer) = self.workspace.errors(self.mlp, self.data, rows, loss, run)?;
+        let normalizer = self.data.normalizer(rows, loss, self.mlp.outputs());
+        let sums = self.errors(rows, normalizer)?;
         let mut seen = Seen { sums, normalizer, norm: 0.0 };
         if !sums.loss.is_finite() {
-            let layer = self.workspace.first_wild_output(self.mlp);
+            let layer = self.team.first(self.workspace.first_wild_output(self.mlp))?;
             let what = if layer.is_some() { Nonfinite::Output } else { Nonfinite::Loss };
             self.undo();
             seen.norm = f64::NAN;
             return Ok((seen, Some(diverged(layer, what))));
         }
         self.can_undo = false;
-        seen.norm = self.workspace.gradients_of_errors(self.mlp, run)?;
+        seen.norm = self.gradients()?;
         if !seen.norm.is_finite() {
             let layer = self.workspace.first_wild_gradient();
             return Ok((seen, Some(diverged(layer, Nonfinite::Gradient))));
@@ -259,7 +291,7 @@ impl<T: Real> Trainer<'_, '_, T> {
         while start < rows {
             if polled.elapsed() >= POLL {
                 if (self.run.stop)() {
-                    return Err(Error::Interrupted);
+                    self.team.sums(Err(Error::Interrupted), true)?;
                 }
                 *polled = Instant::now();
             }
@@ -311,6 +343,25 @@ impl<T: Real> Trainer<'_, '_, T> {
 /// Called after every epoch with the network of that moment; `Break` ends the fit.
 pub type OnEpoch<'a, T> = &'a mut dyn FnMut(&Mlp<T>, &EpochStats) -> Result<ControlFlow<()>>;
 
+/// The mean loss over samples that are not trained with, and how many decisions were right.
+fn validate<T: Real>(
+    mlp: &Mlp<T>,
+    data: &Dataset<'_, T>,
+    loss: Loss,
+    run: Run<'_>,
+    team: &mut Team<'_, T>,
+) -> Result<Validation> {
+    let (rows, inputs, outputs) = (team.share(data.rows), mlp.inputs(), mlp.outputs());
+    let x = &data.x[rows.start * inputs..rows.end * inputs];
+    let sums = mlp.sums(x, data.targets.rows(rows.clone(), outputs), rows.len(), loss, run);
+    let sums = team.sums(sums, false)?;
+    let normalizer = loss.normalizer(data.targets, data.rows, outputs);
+    let Evaluation { loss: mean, correct } = loss.mean(sums, normalizer);
+    let decisions = loss.decisions(data.rows, outputs) as f64;
+    let accuracy = correct.map(|correct| correct as f64 / decisions);
+    Ok(Validation { loss: mean, accuracy })
+}
+
 /// Trains `mlp` in place; `on_epoch` sees every epoch as it is made, with the network, and may end the fit with
 /// [`ControlFlow::Break`].
 ///
@@ -319,6 +370,25 @@ pub type OnEpoch<'a, T> = &'a mut dyn FnMut(&Mlp<T>, &EpochStats) -> Result<Cont
 /// not enough memory; [`Error::Interrupted`] when stopped; whatever `on_epoch` returns. The parameters are those
 /// after the last whole step.
 pub fn fit<T: Real>(
+    mlp: &mut Mlp<T>,
+    data: &Dataset<'_, T>,
+    config: &FitConfig,
+    validation: Option<&Dataset<'_, T>>,
+    stop: crate::parallel::Stop<'_>,
+    on_epoch: OnEpoch<'_, T>,
+) -> Result<()> {
+    fit_with(&mut Alone, mlp, data, config, validation, stop, on_epoch)
+}
+
+/// [`fit`] as one of several processes, all of which call it with the same arguments (`threads`, `stop` and
+/// `on_epoch` apart): the same fit, in which each does its part of every batch. An `on_epoch` that ends it in one
+/// process ends it in all.
+///
+/// # Errors
+/// As [`fit`]; [`Error::Worker`] when another process could not go on or the processes no longer agree; whatever
+/// `workers` returns. Here too the parameters are those after the last whole step.
+pub fn fit_with<T: Real>(
+    workers: &mut dyn Workers<T>,
     mlp: &mut Mlp<T>,
     data: &Dataset<'_, T>,
     config: &FitConfig,
@@ -345,24 +415,22 @@ pub fn fit<T: Real>(
     config.schedule.check_fit(config.epochs)?;
     let run = Run { threads: config.threads, stop };
     let optimizer = State::new(config.optimizer, mlp.values().len())?;
-    let workspace = Workspace::new(mlp, batch_size.min(data.rows))?;
+    let team = &mut Team::new(workers, mlp.values().len())?;
+    let workspace = Workspace::new(mlp, team.largest_share(batch_size.min(data.rows)))?;
     let mut order = vec![0; if config.shuffle { data.rows } else { 0 }];
     let mut trainer =
-        Trainer { mlp, data, config, run, optimizer, workspace, steps: 0, can_undo: false };
+        Trainer { mlp, data, config, run, team, optimizer, workspace, steps: 0, can_undo: false };
     let mut polled = Instant::now();
     for epoch in 0..config.epochs {
         let begin = Instant::now();
         permutation(&mut order, config.seed, epoch);
         let mut stats = trainer.epoch(epoch, &order, &mut polled)?;
-        if let Some(v) = validation {
-            let Evaluation { loss: mean, correct } =
-                trainer.mlp.evaluate(v.x, v.targets, v.rows, loss, run)?;
-            let decisions = loss.decisions(v.rows, trainer.mlp.outputs()) as f64;
-            let accuracy = correct.map(|correct| correct as f64 / decisions);
-            stats.validation = Some(Validation { loss: mean, accuracy });
+        if let Some(data) = validation {
+            stats.validation = Some(validate(trainer.mlp, data, loss, run, trainer.team)?);
         }
         stats.seconds = begin.elapsed().as_secs_f64();
-        let ended = on_epoch(trainer.mlp, &stats)?.is_break();
+        let ended = on_epoch(trainer.mlp, &stats).map(|answer| answer.is_break());
+        let ended = trainer.team.any(ended)?;
         if ended || (stats.divergence.is_some() && !config.skip_nonfinite) {
             break;
         }

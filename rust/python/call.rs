@@ -23,6 +23,7 @@ impl From<Error> for PyErr {
             Error::Invalid(message) | Error::TooLarge(message) => PyValueError::new_err(message),
             Error::Index(message) => PyIndexError::new_err(message),
             Error::OutOfMemory(message) => PyMemoryError::new_err(message),
+            Error::Worker(message) => PyRuntimeError::new_err(message),
             Error::Interrupted => PyKeyboardInterrupt::new_err(()),
         }
     }

@@ -14,6 +14,7 @@ use super::array::{Number, RealDtype, array, empty};
 use super::call::{detached, threads};
 use super::diagnose;
 use super::optimizer::{number, optimizer, schedule};
+use super::workers::PyWorkers;
 use crate::error::{Error, Result};
 use crate::nn::Run;
 use crate::nn::activation::Activation;
@@ -22,7 +23,7 @@ use crate::nn::loss::{Loss, Targets, Truth};
 use crate::nn::mlp::Mlp as Core;
 use crate::nn::pass::{Dataset, Workspace};
 use crate::nn::real::Real;
-use crate::nn::train::{EpochStats, FitConfig, Nonfinite, fit};
+use crate::nn::train::{EpochStats, FitConfig, Nonfinite, fit, fit_with};
 use crate::region::tuple;
 
 /// The network, replaced as a whole: a call works on the parameters it found, whoever writes meanwhile.
@@ -300,8 +301,10 @@ fn train<'py, T: Number>(
     config: &FitConfig,
     validation: Option<&SampleArrays<'py>>,
     on_epoch: &Py<PyAny>,
+    workers: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<()> {
     let py = samples.0.py();
+    let mut workers = workers.map(PyWorkers::new).transpose()?;
     let mut mlp = Core::clone(&net.get());
     let samples = Samples::new(&mlp, "x", samples)?;
     let validation =
@@ -323,10 +326,16 @@ fn train<'py, T: Number>(
                 }
             }
         };
-        fit(&mut mlp, &dataset, config, validation.as_ref(), stop, &mut see)
+        let validation = validation.as_ref();
+        match &mut workers {
+            Some(workers) => {
+                fit_with(workers, &mut mlp, &dataset, config, validation, stop, &mut see)
+            }
+            None => fit(&mut mlp, &dataset, config, validation, stop, &mut see),
+        }
     });
     net.set(mlp);
-    match raised {
+    match raised.or(workers.and_then(|workers| workers.raised)) {
         Some(error) => Err(error),
         None => Ok(result?),
     }
@@ -452,6 +461,7 @@ impl Mlp {
         skip_nonfinite: bool,
         validation: Option<SampleArrays<'py>>,
         on_epoch: Py<PyAny>,
+        workers: Option<&Bound<'py, PyAny>>,
         num_threads: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let config = FitConfig {
@@ -466,7 +476,8 @@ impl Mlp {
             skip_nonfinite,
             threads: threads(num_threads)?,
         };
-        with_net!(self, |net| train(net, &samples, &config, validation.as_ref(), &on_epoch))
+        let validation = validation.as_ref();
+        with_net!(self, |net| train(net, &samples, &config, validation, &on_epoch, workers))
     }
 }
 

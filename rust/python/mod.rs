@@ -14,6 +14,7 @@ mod initializer;
 mod layout;
 mod mlp;
 mod optimizer;
+mod workers;
 
 use pyo3::prelude::*;
 
