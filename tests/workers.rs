@@ -112,6 +112,7 @@ fn start<T: Real>() -> Mlp<T> {
 }
 
 /// The epochs, without the times that they took.
+#[expect(clippy::unnecessary_wraps, reason = "what a fit asks for")]
 fn watch(epochs: &mut Vec<EpochStats>, epoch: &EpochStats) -> Result<ControlFlow<()>> {
     epochs.push(EpochStats { seconds: 0.0, ..epoch.clone() });
     Ok(ControlFlow::Continue(()))
@@ -349,6 +350,23 @@ fn a_stop_leaves_the_same_whole_steps_to_all() {
     }
 }
 
+/// Takes the mean instead of the sum.
+struct Wrong(usize, usize);
+impl Workers<f64> for Wrong {
+    fn rank(&self) -> usize {
+        self.0
+    }
+    fn size(&self) -> usize {
+        self.1
+    }
+    fn sum(&mut self, buffer: &mut [f64]) -> Result<()> {
+        for value in buffer {
+            *value /= 2.0;
+        }
+        Ok(())
+    }
+}
+
 /// Gradients that come back different in one process, reports that come back damaged, a rank that cannot be.
 #[test]
 fn a_bad_connection_ends_the_fit() {
@@ -366,19 +384,6 @@ fn a_bad_connection_ends_the_fit() {
         assert!(text.contains("no longer hold the same numbers"), "{text}");
     }
 
-    struct Wrong(usize, usize);
-    impl Workers<f64> for Wrong {
-        fn rank(&self) -> usize {
-            self.0
-        }
-        fn size(&self) -> usize {
-            self.1
-        }
-        fn sum(&mut self, buffer: &mut [f64]) -> Result<()> {
-            buffer.iter_mut().for_each(|value| *value /= 2.0); // a mean
-            Ok(())
-        }
-    }
     let mut mlp = start();
     let mut fit = |mut workers: Wrong| {
         fit_with(&mut workers, &mut mlp, &data, &config, None, NEVER, &mut go.clone())

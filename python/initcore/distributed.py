@@ -8,8 +8,10 @@ them: `TorchWorkers`, `MPIWorkers`, or anything else that has a rank, a size and
 from __future__ import annotations
 
 import hashlib
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+import signal
+from contextlib import contextmanager, nullcontext
+from threading import current_thread, main_thread
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
@@ -17,6 +19,8 @@ from .arrays import integer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+    from types import FrameType
 
     from .initializers import Array
 
@@ -188,6 +192,47 @@ def agreement(workers: Workers | None) -> Iterator[dict[str, object]]:
         others = ", ".join(str(rank) for rank in np.flatnonzero(differs.any(axis=1)))
         msg = f"every process must call fit alike: {names} not as in process 0 in {others} (of {len(table)})"
         raise ValueError(msg)
+
+
+class Connection:
+    """`Workers` for the Rust side, which sets `busy` around each sum: Ctrl-C then waits until it is over.
+
+    An exception in the middle of a sum would leave the other processes waiting. After one, the process can
+    tell them that it ends.
+    """
+
+    def __init__(self, workers: Workers) -> None:
+        self.rank, self.size, self.sum = workers.rank, workers.size, workers.sum
+        self.busy = self.pending = False
+        self._handler = signal.getsignal(signal.SIGINT)
+
+    def deliver(self) -> None:
+        """Do what a Ctrl-C does that had to wait."""
+        self.pending = False
+        self._handle(signal.SIGINT, None)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.busy:
+            self.pending = True
+        elif callable(self._handler):
+            self._handler(number, frame)
+
+    def __enter__(self) -> Self:
+        """Take Ctrl-C over, where signals are heard at all."""
+        self._taken = callable(self._handler) and current_thread() is main_thread()
+        if self._taken:
+            signal.signal(signal.SIGINT, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give it back."""
+        if self._taken:
+            signal.signal(signal.SIGINT, self._handler)
+
+
+def connection(workers: Workers | None) -> AbstractContextManager[Connection | None]:
+    """Give the Rust side what it needs of the other processes."""
+    return nullcontext() if workers is None else Connection(workers)
 
 
 def _table(workers: Workers, words: list[int]) -> Array:

@@ -537,10 +537,11 @@ class MLP:
             return any(answers) or (watch is not None and watch.over)
 
         try:
-            self._core.fit(
-                samples, loss, optimizer, schedule, clip_norm, batch_size, epochs, shuffle, seed,
-                nonfinite == "skip", validation, on_epoch, workers, num_threads,
-            )  # fmt: skip
+            with distributed.connection(workers) as others:
+                self._core.fit(
+                    samples, loss, optimizer, schedule, clip_norm, batch_size, epochs, shuffle, seed,
+                    nonfinite == "skip", validation, on_epoch, others, num_threads,
+                )  # fmt: skip
         finally:
             if bar is not None:
                 bar.close()

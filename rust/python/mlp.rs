@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use arc_swap::ArcSwap;
 use numpy::prelude::*;
@@ -329,13 +330,15 @@ fn train<'py, T: Number>(
         let validation = validation.as_ref();
         match &mut workers {
             Some(workers) => {
+                let interrupted = workers.interrupted();
+                let stop = &|| stop() || interrupted.load(Ordering::Relaxed);
                 fit_with(workers, &mut mlp, &dataset, config, validation, stop, &mut see)
             }
             None => fit(&mut mlp, &dataset, config, validation, stop, &mut see),
         }
     });
     net.set(mlp);
-    match raised.or(workers.and_then(|workers| workers.raised)) {
+    match raised.or(workers.and_then(PyWorkers::exception)) {
         Some(error) => Err(error),
         None => Ok(result?),
     }
