@@ -181,6 +181,20 @@ def test_a_diverging_fit_is_one_in_every_process(nonfinite):
     assert all(np.isfinite(value).all() for value in net.parameters().values())
 
 
+def test_all_say_where_it_began_in_one():
+    """Only one of the processes has the row whose outputs are infinite."""
+    far = X.astype(np.float32)
+    far[17] = 3e38
+    options = {"x": far, "t": VALUES, "loss": MSE, "batch_size": ROWS, "shuffle": False}
+
+    def body(workers):
+        net = network([6, 12, 3], "relu", dtype=np.float32)
+        return fit(net, workers, **options).divergence
+
+    with pytest.warns(RuntimeWarning, match=r"the output of layers\.0 became infinite"):
+        assert Threads(3).run(body) == [body(None)] * 3
+
+
 def test_a_callback_of_one_process_ends_the_fit_of_all():
     def body(workers):
         def enough(row):
