@@ -123,7 +123,9 @@ def main() -> None:
     if options.ranks > 1:
         shard(module, options.ranks, options.rank)
     if options.method == "initcore":  # what a first call loads is not the model's
-        initcore(nn.Sequential(nn.Linear(2, 2, bias=False)), options.threads)
+        import initcore as ic
+
+        ic.torch.initialize_(nn.Linear(2, 2), {"*": "normal"})
     if options.method != "built on the CPU":
         module.to_empty(device="cpu")
     print("ready", flush=True)

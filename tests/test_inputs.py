@@ -63,6 +63,8 @@ BAD = [
     (lambda: ic.get("zeros(1)"), ValueError, "wrong arguments"),
     (lambda: ic.get(f"normal({10**400})"), ValueError, "wrong arguments"),
     (lambda: ic.get("constant"), ValueError, "wrong arguments"),
+    (lambda: ic.get("normal(0, 0.02)"), ValueError, "wrong arguments"),  # mean and std in PyTorch
+    (lambda: ic.get("truncated_normal(0, 0.02)"), ValueError, "wrong arguments"),
     (lambda: ic.get(3), TypeError, "a name or an Initializer, got int"),
     (lambda: ic.normal(3, name=5), TypeError, "name"),
     (lambda: ic.normal(3, sigma=1), TypeError, "unexpected keyword argument 'sigma'"),

@@ -111,7 +111,7 @@ class MPIWorkers:
 
     def __init__(self, comm: Any = None) -> None:
         try:
-            from mpi4py import MPI  # type: ignore[import-not-found, unused-ignore]
+            from mpi4py import MPI
         except ImportError as error:
             msg = "MPIWorkers needs mpi4py and an MPI: pip install mpi4py mpich"
             raise ImportError(msg) from error

@@ -70,7 +70,12 @@ def uniform(shape: Shape, *, low: float = 0.0, high: float = 1.0, **options: Unp
     return Uniform(low, high)(shape, **options)
 
 
-@scheme(lambda std=1.0, mean=0.0: Normal(mean, std), variance="std^2")
+# Only the standard deviation goes by place: "normal(0, 0.02)", as PyTorch has it, would be a mean of 0.02.
+def _normal(std: float = 1.0, *, mean: float = 0.0) -> Initializer:
+    return Normal(mean, std)
+
+
+@scheme(_normal, variance="std^2")
 def normal(shape: Shape, *, mean: float = 0.0, std: float = 1.0, **options: Unpack[Options]) -> Array:
     """Draw from the normal distribution, not truncated.
 
@@ -87,6 +92,7 @@ def normal(shape: Shape, *, mean: float = 0.0, std: float = 1.0, **options: Unpa
 
 def _truncated_normal(
     std: float = 1.0,
+    *,
     mean: float = 0.0,
     low: float = -2.0,
     high: float = 2.0,
