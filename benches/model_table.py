@@ -37,8 +37,8 @@ arrays. Matrices are normal with standard deviation {std}, norms are ones; initc
 `initcore.torch.initialize_`, every parameter under its name. Each measurement is a process of its own that
 first fills memory which the system has not given yet (`to_empty` only reserves it), then the same memory
 again. Most of the difference is the system's: it hands out pages of 4 KiB, with a fault for each. With
-`THP_MEM_ALLOC_ENABLE=1` in the environment PyTorch asks for pages of 2 MiB (Linux). Best of {rounds} rounds,
-{slow}.
+`THP_MEM_ALLOC_ENABLE=1` in the environment PyTorch asks for pages of 2 MiB (Linux). Least times; number of
+rounds: {rounds}, {slow}.
 
 {facts}
 ## The whole model

@@ -14,7 +14,14 @@ html_theme = "furo"
 html_title = f"initcore {release}"
 
 autosummary_generate = False
-autodoc_mock_imports = ["dask", "jax", "keras", "ml_dtypes", "mpi4py", "torch"]  # their own pages are run elsewhere
+autodoc_mock_imports = [
+    "dask",
+    "jax",
+    "keras",
+    "ml_dtypes",
+    "mpi4py",
+    "torch",
+]  # their own pages are run elsewhere
 numpydoc_show_class_members = False
 default_role = "autolink"  # a link where there is something to link to
 myst_heading_anchors = 3

@@ -22,6 +22,7 @@ GROUPS = {
     "fsdp2": {2: 6, 3: 6, 4: 6},
     "fsdp2_with_tp": {4: 4},
     "hsdp": {2: 2, 4: 2},
+    "whole_modules": {2: 2, 3: 2, 4: 4},
     "without_a_seed": {2: 3, 3: 3, 4: 4},
     "memory": {2: 2, 3: 2, 4: 2},
     "refusals": {2: 5, 3: 5, 4: 5},

@@ -245,6 +245,58 @@ def hsdp():
         yield str(dtype), lambda dtype=dtype: run(dtype)
 
 
+class Tied(nn.Module):
+    """An embedding that is the output layer too, a grouped convolution, normalization."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(11, 8)
+        self.mix = nn.Conv1d(8, 12, 3, padding=1, groups=2)
+        self.norm = nn.BatchNorm1d(12)
+        self.up = nn.Linear(12, 8)
+        self.head = nn.Linear(8, 11, bias=False)
+        self.head.weight = self.table.weight
+
+    def forward(self, tokens):
+        x = torch.relu(self.norm(self.mix(self.table(tokens).transpose(1, 2))))
+        return self.head(torch.tanh(self.up(x.transpose(1, 2))))
+
+
+@case(2, 3, 4)
+def whole_modules():
+    """What `initialize_` makes of a model in parts is what it makes of the whole."""
+
+    def run(rules, split):
+        with torch.device("meta"):
+            net = Tied()
+        split(net)
+        net.to_empty(device="cpu")
+        net.head.weight = net.table.weight  # to_empty unties
+        report = ic.torch.initialize_(net, rules, seed=6)
+        single = Tied()
+        assert ic.torch.initialize_(single, rules, seed=6).parameters == report.parameters
+        assert report.parameters["table.weight"].tied == ("head.weight",)
+        assert report.parameters["mix.weight"].plan.fan_in == 12
+        wholes = dict(single.named_parameters())
+        for name, parameter in net.named_parameters():
+            assert isinstance(parameter, DTensor), name
+            same(parameter.full_tensor(), wholes[name])
+
+    def layers(net):
+        for layer in (net.mix, net.norm, net.up, net):
+            fully_shard(layer)
+
+    def replicas(net):
+        mesh = init_device_mesh("cpu", (2, dist.get_world_size() // 2), mesh_dim_names=("dp", "tp"))
+        parallelize_module(net, mesh["tp"], {"up": ColwiseParallel()})
+        fully_shard(net, mesh=mesh["dp"])
+
+    rules = {"table.weight": "normal(0.02)", "*.bias": "uniform(-0.1, 0.1)", "*": "auto"}
+    for split in [layers, replicas] if dist.get_world_size() == 4 else [layers]:
+        yield f"auto, {split.__name__}", lambda split=split: run("auto", split)
+        yield f"rules, {split.__name__}", lambda split=split: run(rules, split)
+
+
 @case(2, 3, 4)
 def without_a_seed():
     """The processes' generators differ, the tensors do not: the seed is that of coordinate 0."""

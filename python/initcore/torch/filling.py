@@ -84,7 +84,7 @@ def fill_(
         raise TypeError(msg)
     if type(seed) is not int:
         seed = seed_number(seed)
-    local, index = _memory(tensor)
+    local, index = memory(tensor)
     if local is not None:
 
         def write(out: npt.NDArray[Any]) -> None:
@@ -124,7 +124,7 @@ def _is_plain(tensor: Any) -> bool:
     return type(tensor) is torch.Tensor or type(tensor) is torch.nn.Parameter
 
 
-def _memory(tensor: Any) -> tuple[torch.Tensor | None, Index | None]:
+def memory(tensor: Any) -> tuple[torch.Tensor | None, Index | None]:
     """Give the tensor whose memory is to be written, checked, and which part of the whole that is."""
     if not is_dtensor(tensor):
         _check(tensor)
@@ -185,7 +185,7 @@ def _write(tensor: torch.Tensor, write: Callable[[npt.NDArray[Any]], None]) -> N
         write(_as_array(tensor))
         torch.autograd.graph.increment_version(tensor)
         return
-    _check_strides(tensor)
+    check_strides(tensor)
     staged = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
     write(_as_array(staged))
     with torch.no_grad():
@@ -214,7 +214,7 @@ def _bfloat16() -> np.dtype[Any]:
     return dtype
 
 
-def _check_strides(tensor: torch.Tensor) -> None:
+def check_strides(tensor: torch.Tensor) -> None:
     """Refuse elements that share memory, where there is no array to look at; odd strides are refused too."""
     reach = 0  # how far the dimensions with smaller strides go
     for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):

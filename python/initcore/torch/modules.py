@@ -275,9 +275,9 @@ def _check_memory(planner: _Planner) -> None:
     spans = []  # (device, storage, first byte, byte after the last, name)
     for place in written:
         try:
-            local = filling._memory(place.tensor)[0]
+            local = filling.memory(place.tensor)[0]
             if local is not None and local.numel():
-                filling._check_strides(local)
+                filling.check_strides(local)
                 reach = sum(n * (size - 1) for n, size in zip(local.stride(), local.shape, strict=True))
                 first, end = (
                     n * local.itemsize for n in (local.storage_offset(), local.storage_offset() + reach + 1)
