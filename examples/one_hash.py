@@ -114,6 +114,5 @@ if __name__ == "__main__":
     for framework, shards, digest in digests():
         found.setdefault((framework, digest), []).append(shards)
     for (framework, digest), shards in found.items():
-        print(
-            f"{framework:18} {shards[0]}{f' to {shards[-1]}' if len(shards) > 1 else '':5} shards  {digest}"
-        )
+        count = f"{shards[0]} to {shards[-1]} shards" if len(shards) > 1 else "1 shard"
+        print(f"{framework:18} {count:13}  {digest}")
