@@ -55,7 +55,7 @@ def fill_(
     name : str, optional
         The parameter's name, its address under the seed.
     layout : str or Layout
-        Which axes are inputs and outputs; PyTorch's (out, in, ...) if not given.
+        Which axes are inputs and outputs; PyTorch's ``(out, in, *kernel)`` if not given.
     num_threads : int, optional
         At most this many threads.
 

@@ -233,7 +233,7 @@ def dirac_(
     Parameters
     ----------
     tensor : torch.Tensor
-        Of shape (out, in / groups, ...), with three to five dimensions.
+        Of shape ``(out, in / groups, *kernel)``, with three to five dimensions.
     groups : int
         Each of these groups of channels passes its own on.
     ...
@@ -255,7 +255,7 @@ def xavier_uniform_(
     Parameters
     ----------
     tensor : torch.Tensor
-        Of shape (out, in, ...).
+        Of shape ``(out, in, *kernel)``.
     gain : float
         Multiplies the standard deviation.
     ...
@@ -275,7 +275,7 @@ def xavier_normal_(
     Parameters
     ----------
     tensor : torch.Tensor
-        Of shape (out, in, ...).
+        Of shape ``(out, in, *kernel)``.
     gain : float
         Multiplies the standard deviation.
     ...
@@ -297,7 +297,7 @@ def kaiming_uniform_(
     Parameters
     ----------
     tensor : torch.Tensor
-        Of shape (out, in, ...).
+        Of shape ``(out, in, *kernel)``.
     a : float
         Negative slope of the leaky relu that follows.
     mode : {"fan_in", "fan_out"}
@@ -326,7 +326,7 @@ def kaiming_normal_(
     Parameters
     ----------
     tensor : torch.Tensor
-        Of shape (out, in, ...).
+        Of shape ``(out, in, *kernel)``.
     a, mode, nonlinearity
         As in `kaiming_uniform_`.
     ...
@@ -349,7 +349,7 @@ def orthogonal_(
     Parameters
     ----------
     tensor : torch.Tensor
-        Of shape (out, in, ...). Of a DTensor, each process makes the whole before it takes its part.
+        Of shape ``(out, in, *kernel)``. Of a DTensor, each process makes the whole before it takes its part.
     gain : float
         Length of each row or column.
     ...

@@ -69,7 +69,7 @@ def decide(place: Place, followers: dict[nn.Module, Following]) -> Decision:
         What it is for is not known.
     """
     module, attribute = place.owners[0]
-    kind = type(module).__name__
+    kind = _kind(module)
     tied = next((owner for owner, _ in place.owners if isinstance(owner, _EMBEDDINGS)), None)
     if tied is not None:
         return _embedding(place, tied)
@@ -140,6 +140,12 @@ def _embedding(place: Place, module: nn.Module) -> Decision:
     return Decision(
         Embedding(std, padding), "", "by kind", f"tied to a layer: its outputs have mean square 1{zero}"
     )
+
+
+def _kind(module: nn.Module) -> str:
+    """Name the class of a module; `fully_shard` puts one of its own, FSDP..., before it."""
+    classes = type(module).__mro__
+    return classes[2 if classes[1].__name__ == "FSDPModule" else 0].__name__
 
 
 def _gates(module: nn.Module) -> int:
