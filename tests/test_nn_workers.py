@@ -316,6 +316,17 @@ def test_arguments_that_one_process_refuses_stop_all():
         assert "process 0 of 3 could not begin" in str(error)
 
 
+@pytest.mark.parametrize("asked", [{"num_threads": 0}, {"num_threads": "2"}], ids=str)
+def test_what_may_differ_but_is_wrong_stops_all(asked):
+    def body(workers):
+        fit(net_of(), workers, **(asked if workers.rank == 1 else {}))
+
+    first, own = Threads(2).run(body)
+    assert isinstance(own, ValueError | TypeError)
+    assert "num_threads" in str(own)
+    assert "process 1 of 2 could not begin" in str(first)
+
+
 def test_what_all_refuse_all_say():
     for error in Threads(2).run(lambda workers: fit(net_of(), workers, clip_norm=-1.0)):
         assert isinstance(error, ValueError)

@@ -512,6 +512,12 @@ def test_a_full_disk(number, tmp_path, written, monkeypatch):
     assert contents(tmp_path) == written[0]
 
 
+def test_a_part_needs_a_seed(tmp_path):
+    with pytest.raises(ValueError, match="seed must be given with part"):
+        init_params({"w": (4, 2)}, {"*": "normal"}, seed=None, out=tmp_path, max_shard_size=8, part=(0, 2))
+    assert not list(tmp_path.iterdir())
+
+
 def test_no_room_for_all_that_is_missing(tmp_path, monkeypatch):
     """It is known before anything is drawn; what is there already counts."""
     save(tmp_path / "other", part=(1, 2))

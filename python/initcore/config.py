@@ -37,6 +37,12 @@ def get_num_threads() -> int:
     return _core.get_num_threads()
 
 
+def thread_count(num_threads: int | None) -> int:
+    """Give what ``num_threads=`` means: an integer from 1 to 1024, or what `get_num_threads` gives."""
+    _core.Constant(0.0)(0, num_threads=num_threads)  # an error if it is no such integer
+    return num_threads or get_num_threads()
+
+
 def set_num_threads(n: int) -> None:
     """Set the number of threads that calls without ``num_threads`` use from now on, in the whole process.
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from . import _core, distributed, notebook, storage
 from .arrays import expect, float_array, integer, matrix, one_or_several, per_layer
+from .config import thread_count
 from .initializers import Array, InitLike, get
 from .optimizers import Optimizer
 from .schedules import ConstantSchedule, Schedule
@@ -493,6 +494,7 @@ class MLP:
                     raise TypeError(msg) from None
                 validation = self._samples(xv, tv, loss, wv, "validation ")
             samples = self._samples(x, t, loss, sample_weight)
+            num_threads = thread_count(num_threads)
             watch = None
             if early_stopping is not None:
                 expect(early_stopping, EarlyStopping, "early_stopping")

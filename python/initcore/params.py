@@ -191,6 +191,9 @@ def init_params(
     (784, 256)
     """
     model = plan(shapes, rules, seed=seed, dtype=dtype, layout=layout)
+    if part is not None and seed is None:
+        msg = "seed must be given with part: each process would take another one"
+        raise ValueError(msg)
     if out is not None:
         return model.save(
             out, max_shard_size=max_shard_size, part=part, num_threads=num_threads, progress=progress

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import storage
-from ._core import Constant, Initializer, Layout, stream_version
-from .config import __version__, get_num_threads
+from ._core import Initializer, Layout, stream_version
+from .config import __version__, thread_count
 from .initializers import SCHEMES, Array
 from .sharding import Directory
 from .streaming import File, Tensor
@@ -249,12 +249,6 @@ class ModelPlan:
     def _maker(self, p: ParameterPlan, num_threads: int | None) -> Callable[..., Array]:
         """Give the function that draws a parameter, or a part of it."""
         return partial(p.init, p.shape, seed=self.seed, name=p.name, layout=p.layout, num_threads=num_threads)
-
-
-def thread_count(num_threads: int | None) -> int:
-    """Give a number of threads, checked."""
-    Constant(0.0)(0, num_threads=num_threads)  # an error if it is none
-    return num_threads or get_num_threads()
 
 
 def tensors_of(plan: ModelPlan, num_threads: int | None) -> list[Tensor]:

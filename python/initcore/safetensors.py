@@ -18,7 +18,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from .arrays import expect, float_dtype
-from .plans import ModelPlan, progress_bar, tensors_of, thread_count
+from .config import thread_count
+from .plans import ModelPlan, progress_bar, tensors_of
 from .sharding import INDEX, LONE
 from .streaming import CODES, PIECE, Piece, spread
 

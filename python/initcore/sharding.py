@@ -134,7 +134,7 @@ class Directory:
         names = {file.path.name for file in self.files}
         others = sorted(p.name for p in self.path.iterdir() if OURS.fullmatch(p.name) and p.name not in names)
         if others:
-            msg = f"{self.path} has files of another model, remove them first: {', '.join(others)}"
+            msg = f"{self.path} has files of another model or layout, remove them first: {', '.join(others)}"
             raise FileExistsError(msg)
         if (self.path / INDEX).exists() and not (self._has_index() and self._has_files()):
             (self.path / INDEX).unlink(missing_ok=True)

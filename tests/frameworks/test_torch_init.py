@@ -447,3 +447,22 @@ def test_bounds_hold_in_sixteen_bits():
         tensor = ours.trunc_normal_(torch.empty(512, 256, dtype=dtype), 0.0, 1.0, -0.3, 0.7, seed=0)
         assert tensor.double().min() >= -0.3
         assert tensor.double().max() <= 0.7
+
+
+def test_copies_of_pytorchs_layers_find_the_functions_that_they_call():
+    for shape in [(6, 4), (6, 4, 3), (6, 4, 3, 2)]:
+        tensor = torch.empty(shape)
+        assert ours._calculate_fan_in_and_fan_out(tensor) == theirs._calculate_fan_in_and_fan_out(tensor)
+        for mode in ("fan_in", "FAN_OUT"):
+            assert ours._calculate_correct_fan(tensor, mode) == theirs._calculate_correct_fan(tensor, mode)
+    for module in (ours, theirs):
+        with pytest.raises(ValueError, match="2"):
+            module._calculate_fan_in_and_fan_out(torch.empty(3))
+        with pytest.raises(ValueError, match="avg"):
+            module._calculate_correct_fan(torch.empty(3, 2), "fan_avg")
+
+
+@pytest.mark.parametrize("name", ["kaiming_normal_", "kaiming_uniform_", "xavier_normal_", "zeros_"])
+def test_what_is_no_tensor(name):
+    with pytest.raises(TypeError, match=r"expected a torch.Tensor, got list"):
+        getattr(ours, name)([1.0, 2.0], seed=0)

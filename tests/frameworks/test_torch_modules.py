@@ -501,9 +501,25 @@ def test_running_statistics_are_reset_unless_the_layer_is_left_alone():
     for bn in net.values():
         bn.running_mean.fill_(5.0)
     it.initialize_(net, {"kept.*": None, "*": "auto"})
-    assert [bn.running_mean[0].item() for bn in net.values()] == [5.0, 0.0, 5.0]
+    assert [bn.running_mean[0].item() for bn in net.values()] == [5.0, 0.0, 0.0]
+    net["plain"].running_mean.fill_(5.0)  # without parameters: the rule for its own name decides
+    it.initialize_(net, {"kept.*": "auto", "*": None})
+    assert [bn.running_mean[0].item() for bn in net.values()] == [0.0, 0.0, 5.0]
     it.initialize_(net)
     assert [bn.running_mean[0].item() for bn in net.values()] == [0.0, 0.0, 0.0]
+
+
+def test_a_report_of_tied_parameters_wants_them_tied():
+    def tied():
+        net = nn.ModuleDict({"embed": nn.Embedding(4, 2), "head": nn.Linear(2, 4, bias=False)})
+        net["head"].weight = net["embed"].weight
+        return net
+
+    report = it.plan(tied())
+    untied = tied()
+    untied["head"].weight = nn.Parameter(torch.zeros(4, 2))
+    with pytest.raises(ValueError, match=r"tied in the report given as rules.* head.weight = embed.weight"):
+        it.initialize_(untied, report)
 
 
 def test_buffers_with_nan_are_warned_of():

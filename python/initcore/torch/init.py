@@ -23,8 +23,10 @@ from initcore._core import (
     Uniform,
     VarianceScaling,
 )
+from initcore.arrays import one_of
 from initcore.gains import TORCH_GAINS
 from initcore.initializers import get
+from initcore.layouts import fans
 
 from .drawing import draw, initializes
 from .filling import has_no_memory
@@ -90,6 +92,17 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
         msg = f"negative_slope must be a number, got {param!r}"
         raise ValueError(msg)
     return TORCH_GAINS[nonlinearity](param)
+
+
+def _calculate_fan_in_and_fan_out(tensor: Any) -> tuple[int, int]:
+    """Count fans as PyTorch's function does, which copies of its layers call."""
+    return fans(tuple(tensor.shape), layout="torch")
+
+
+def _calculate_correct_fan(tensor: Any, mode: str) -> int:
+    """Give one of the two, as PyTorch's function does."""
+    fan_in, fan_out = _calculate_fan_in_and_fan_out(tensor)
+    return fan_in if one_of(mode.lower(), "mode", ("fan_in", "fan_out")) == "fan_in" else fan_out
 
 
 @initializes
@@ -395,7 +408,7 @@ def _kaiming(distribution: str, a: float | None, mode: str, nonlinearity: str) -
 
 def _is_empty(tensor: Any) -> bool:
     """Warn of a tensor without elements, as PyTorch does, which has no fans that one could divide by."""
-    if 0 not in tensor.shape:
+    if 0 not in getattr(tensor, "shape", ()):  # what is no tensor is refused later
         return False
     warnings.warn("a tensor without elements is left as it is", stacklevel=4)
     return True

@@ -13,14 +13,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import nn
 
-from initcore._core import Constant, Initializer
+from initcore._core import Initializer
 from initcore.arrays import float_dtype, seed_number
+from initcore.config import thread_count
 from initcore.initializers import is_scheme
 from initcore.params import Rule, listed, refuse
 from initcore.params import plan as plan_parameters
@@ -137,7 +139,7 @@ def initialize_(
     >>> report.parameters["0.weight"].activation
     'gelu'
     """
-    Constant(0.0)(0, num_threads=num_threads)  # an error if it is none
+    thread_count(num_threads)
     if seed is None:  # entropy of its own would give each worker other values
         msg = "seed must be an integer, got None"
         raise TypeError(msg)
@@ -186,15 +188,20 @@ class _Planner:
 
     def _take_names(self, rows: Mapping[str, ParameterReport]) -> None:
         """Call parameters by the names that are their addresses in the whole, where they may be tied."""
-        missing = []
+        missing, untied = [], []
+        taken: set[str] = set()
         for place in self.places:
             here = [place.name, *place.others]
             row = next((rows[name] for name in here if name in rows), None)
             if row is None:
                 missing.append(place.name)
+            elif row.name in taken:
+                untied.append(f"{place.name} = {row.name}")
             else:
+                taken.add(row.name)
                 place.name, place.others = row.name, [name for name in here if name != row.name]
         refuse("parameters that the report given as rules does not have", missing)
+        refuse("parameters that are tied in the report given as rules, to be tied again before", untied)
 
     def report(self) -> Report:
         """Decide and check everything."""
@@ -225,7 +232,7 @@ class _Planner:
 
         def resolve(name: str, shape: tuple[int, ...]) -> Rule:
             place, value = self.by_name[name], spec
-            while callable(value) and not isinstance(value, Initializer) and not is_scheme(value):
+            if callable(value) and not isinstance(value, Initializer) and not is_scheme(value):
                 value = value(name, shape)
             if value is None:
                 self.left.add(name)
@@ -261,7 +268,10 @@ class _Planner:
         if not isinstance(buffer.owner, nn.modules.batchnorm._NormBase) or buffer.attribute not in STATISTICS:
             return False
         own = [place.name for place in self.places if any(owner is buffer.owner for owner, _ in place.owners)]
-        return not all(name in self.left for name in own) if own else not self.left
+        if own:
+            return not all(name in self.left for name in own)
+        pattern = next((pattern for pattern in self.rules if fnmatchcase(buffer.name, pattern)), None)
+        return pattern is None or self.rules[pattern] is not None
 
 
 def _check_memory(planner: _Planner) -> None:
@@ -306,11 +316,7 @@ def _recipe(empty: list[str], planner: _Planner, resets: set[str]) -> str:
 
 def _warn_of_nan(untouched: list[Buffer]) -> None:
     """Warn of buffers that have NaN; infinities stand in masks."""
-    bad = [
-        b.name
-        for b in untouched
-        if not b.tensor.is_meta and b.tensor.is_floating_point() and _has_nan(b.tensor)
-    ]
+    bad = [b.name for b in untouched if _has_nan(b.tensor)]
     if bad:
         msg = (
             f"buffers have NaN and are not touched by initialize_: {listed(bad)}. After to_empty they have "
