@@ -339,6 +339,82 @@ def test_no_two_weights_are_twins(build, seed):
             assert not alike(one, two)
 
 
+def side_by_side(init):
+    """Give an initializer of three gates, each drawn on its own: for (in, 3 * out)."""
+
+    def fused(shape, dtype=None):
+        gate = (shape[0], shape[1] // 3)
+        return keras.ops.concatenate([init()(gate, dtype) for _ in range(3)], axis=1)
+
+    return fused
+
+
+@pytest.mark.parametrize("seed", [0, None])
+@pytest.mark.parametrize("copies", [False, True], ids=["shared", "equal"])
+def test_pieces_of_one_shape_are_no_twins(seed, copies):
+    init = K.HeNormal(seed=seed)
+    layer = layers.Dense(96, kernel_initializer=side_by_side(init.clone if copies else lambda: init))
+    layer.build((None, 32))
+    pieces = np.split(array(layer.kernel), 3, axis=1)
+    assert not any(alike(pieces[i], pieces[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
+    for piece, count in zip(pieces, ("", "#1", "#2"), strict=True):
+        expected = ic.he_truncated_normal((32, 32), seed=0, name=f"{address(layer.kernel)}[32x32]{count}")
+        assert same(piece, expected) == (seed == 0)
+
+
+def test_a_difference_of_two_draws_is_not_zero():
+    init, constant = K.HeNormal(seed=0), K.Zeros()  # which is no draw
+
+    def difference(shape, dtype):
+        return constant(shape, dtype) + init(shape, dtype) - init(shape, dtype)
+
+    layer = layers.Dense(8, kernel_initializer=difference)
+    layer.build((None, 6))
+    name = address(layer.kernel)
+    one, two = (ic.he_truncated_normal((6, 8), seed=0, name=n) for n in (name, f"{name}[6x8]#1"))
+    assert same(layer.kernel, one - two)
+
+
+def test_a_variable_that_a_script_calls_self_waits_for_nothing():
+    script = {"self": keras.Variable(np.zeros((4, 4), "float32")), "init": K.HeNormal(seed=0)}
+    exec("made = [init((4, 4)) for _ in range(2)]; one = init((4, 4))", script)
+    assert same(script["made"][0], ic.he_truncated_normal((4, 4), seed=0))
+    assert same(script["one"], ic.he_truncated_normal((4, 4), seed=0, name="#2"))
+    assert set(script) == {"__builtins__", "self", "init", "made", "one"}
+
+
+@pytest.mark.parametrize("seed", [0, None])
+def test_a_variable_that_is_asked_for_again_has_the_same_pieces(seed):
+    init = K.HeNormal(seed=seed)
+    with keras.StatelessScope():
+        variable = keras.Variable(side_by_side(lambda: init), shape=(8, 24), name="fused")
+        asked = [array(variable.value) for _ in range(2)]
+    assert same(asked[0], variable)
+    assert same(asked[1], variable)
+    assert not alike(asked[0][:, :8], asked[0][:, 8:16])
+
+
+def test_a_model_may_hold_a_copy_of_a_part():
+    """As a teacher and its student: one path twice in one model, on purpose."""
+
+    class Pair(keras.Model):
+        def build(self, _):
+            x = keras.Input((6,))
+            one = dense_layer(6, kernel_initializer=K.HeNormal(seed=0), name="one")
+            self.student = keras.Model(x, one(x))
+            self.teacher = keras.models.clone_model(self.student)
+
+        def call(self, x):
+            return self.student(x) - self.teacher(x)
+
+    model = Pair()
+    model.build((None, 6))
+    one, two = (part.get_layer("one").kernel for part in (model.student, model.teacher))
+    assert one is not two
+    assert one.path == two.path
+    assert same(one, two)
+
+
 def test_what_alike_means():
     x = ic.normal((8, 8), seed=0)
     assert alike(x, x[:4])
@@ -603,6 +679,41 @@ def test_rules_names_seed_and_layout():
     assert same(one, ic.he_normal((6, 5), seed=0, name="one.kernel", layout="torch"))
 
 
+def test_a_rule_of_none_leaves_weights_as_they_are():
+    model = keras.Sequential([keras.Input((6,)), dense_layer(5, name="one"), dense_layer(4, name="two")])
+    one, bias, two, _ = model.weights
+    for w in (one, bias):
+        w.assign(w + 3)
+    before = [array(w) for w in (one, bias)]
+    rules = {
+        "one.kernel": None,
+        "*.bias": lambda name, _: None if name == "one.bias" else "ones",
+        "*": "auto",
+    }
+    made = K.initialize(model, rules, seed=1)
+    assert list(made.parameters) == list(made.init()) == ["two.kernel", "two.bias"]
+    assert all(map(same, before, (one, bias)))
+    assert same(two, ic.lecun_normal((5, 4), seed=1, name="two.kernel"))
+
+
+def test_what_has_no_default_may_be_left():
+    class Odd(keras.Layer):
+        def build(self, _):
+            self.odd = self.add_weight(shape=(4,), name="odd", initializer=K.Ones())
+
+    layer = Odd()
+    layer.build((None, 4))
+    assert not K.initialize(layer, {"*": None}).parameters
+    assert array(layer.odd).tolist() == [1] * 4
+
+
+def test_a_rule_may_say_the_dtype_that_is_there():
+    model = keras.Sequential([keras.Input((6,)), dense_layer(5, name="one", dtype="bfloat16")])
+    K.initialize(model, {"*": ic.Rule("normal", dtype="bfloat16")}, seed=1)
+    expected = ic.normal((6, 5), seed=1, name="one.kernel", dtype="bfloat16").astype(np.float32)
+    assert same(keras.ops.cast(model.layers[0].kernel.value, "float32"), expected)
+
+
 def test_weights_that_are_frozen_are_set_too():
     model = keras.Sequential([keras.Input((6,)), dense_layer(5, name="one")])
     model.trainable = False
@@ -661,6 +772,12 @@ def dense():
         (dense, {"rules": {"*": "he_normal"}}, ValueError, "cannot be initialized so: one.bias"),
         (dense, {"rules": {"*": "he_norml"}}, ValueError, "he_norml"),
         (dense, {"rules": "he_normal"}, TypeError, "rules must be"),
+        (
+            dense,
+            {"rules": {"*.bias": ic.Rule("ones", dtype="float64"), "*": "ones"}},
+            ValueError,
+            "one.bias .the rule's dtype is float64, the variable's float32",
+        ),
         (dense, {"names": lambda name: "w"}, ValueError, "two weights one address"),
         (dense, {"seed": -1}, ValueError, "seed"),
         (dense, {"layout": "tensorflow"}, ValueError, "tensorflow"),

@@ -26,6 +26,8 @@ _VARIABLE = next(
     (base for base in keras.Variable.__mro__ if base.__module__.endswith("backend.common.variables")),
     keras.Variable,
 )
+#: Under what a method that waits for a variable's values has the counts of their pieces.
+_PIECES = "_initcore_pieces"
 #: Who was drawn under an explicit name: (seed, name) -> the variables.
 _named: dict[tuple[int, str], list[weakref.ref[Any]]] = {}
 
@@ -50,7 +52,7 @@ class Initializer(keras.initializers.VarianceScaling):  # type: ignore[misc, unu
     - An instance gives every address once. The second variable of one address, or the second call outside of
       any variable (where the address is the name, if any), gets "#1" behind it, the next "#2".
     - A variable that is put together from several calls, as the biases of an LSTM are, has the shape of each
-      piece behind its address, as in ``"[128]"``.
+      piece behind its address, as in ``"[128]"``, the second of one shape ``"[128]#1"``.
     - Without a seed, each variable is drawn under a fresh one from Python's `random`, which
       ``keras.utils.set_random_seed`` seeds; a `keras.random.SeedGenerator` gives one for each variable, too.
       The address is the name, if any.
@@ -164,7 +166,7 @@ class Initializer(keras.initializers.VarianceScaling):  # type: ignore[misc, unu
 
     def _address(self, shape: tuple[int, ...]) -> tuple[int, str | None]:
         """Give the seed and the address of what is asked for."""
-        variable = _waiting()
+        variable, pieces = _waiting()
         if variable is None:
             return self._fresh(), self._counted(self.name)
         reference, seed, address = self._served.get(id(variable), (None, 0, None))
@@ -175,9 +177,18 @@ class Initializer(keras.initializers.VarianceScaling):  # type: ignore[misc, unu
                 self._refuse_twins(variable)
                 address = self._counted(variable.path.replace("/", ".") if self.name is None else self.name)
             self._served[id(variable)] = weakref.ref(variable), seed, address
-        if tuple(variable.shape or ()) != shape:  # a piece of it
-            address = f"{address or ''}[{'x'.join(map(str, shape))}]"
-        return seed, address
+        if self._draws_nothing:
+            return seed, address
+        piece = f"{address or ''}[{'x'.join(map(str, shape))}]"
+        times = pieces[seed, piece]  # in this ask, by equal initializers too
+        pieces[seed, piece] += 1
+        if times:
+            return seed, f"{piece}#{times}"
+        return seed, address if tuple(variable.shape or ()) == shape else piece
+
+    @property
+    def _draws_nothing(self) -> bool:
+        return isinstance(self._init, core.Constant | core.Identity | core.ZerO)
 
     def _fresh(self) -> int:
         """Give the seed, or one that was never used."""
@@ -198,7 +209,7 @@ class Initializer(keras.initializers.VarianceScaling):  # type: ignore[misc, unu
 
     def _refuse_twins(self, variable: Any) -> None:
         """Raise an error where a copy of this, name and all, has drawn another variable of the same model."""
-        if self.name is None or isinstance(self._init, core.Constant | core.Identity | core.ZerO):
+        if self.name is None or self._draws_nothing:
             return
         drawn = _named.setdefault((self.seed, self.name), [])
         drawn[:] = [reference for reference in drawn if reference() is not None]
@@ -224,15 +235,17 @@ def _seed(seed: Seed | Any) -> Any:
     return seed_number(seed)
 
 
-def _waiting() -> Any:
-    """Give the Keras variable that is being made, if one is: initializers are not told.
+def _waiting() -> tuple[Any, Counter[tuple[int, str]]]:
+    """Give the Keras variable that is being made, if one is, and how often pieces of it were asked for.
 
-    The call stands in the variable's own method, somewhere up the stack.
+    Initializers are not told: the call stands in the variable's own method, somewhere up the stack. That
+    frame is the ask, and the counts are kept among its locals. They end with it, and so the next ask for the
+    same variable counts from zero and has the same values.
     """
     frame = sys._getframe(1)
     while frame is not None:
         owner = frame.f_locals.get("self")
-        if isinstance(owner, _VARIABLE):
-            return owner
+        if isinstance(owner, _VARIABLE) and frame.f_locals is not frame.f_globals:  # nor is it a script's
+            return owner, frame.f_locals.setdefault(_PIECES, Counter())
         frame = frame.f_back  # type: ignore[assignment]
-    return None
+    return None, Counter()

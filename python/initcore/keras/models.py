@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from initcore._core import Initializer, Layout
-from initcore.arrays import Seed, expect
+from initcore.arrays import Seed, expect, float_dtype
 from initcore.initializers import is_scheme
 from initcore.params import ModelPlan, Rule, plan
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 def initialize(
     model: Any,
-    rules: str | Mapping[str, Spec] = "auto",
+    rules: str | Mapping[str, Spec | None] = "auto",
     seed: Seed = 0,
     *,
     layout: str | Layout | None = None,
@@ -42,11 +43,11 @@ def initialize(
     ----------
     model : keras.Model or keras.Layer
         Built: it has been called, or has the shape of its inputs.
-    rules : "auto" or mapping of str to str, Initializer, Rule or callable
-        As `initcore.plan` takes them, patterns of addresses; ``"auto"`` as a value, and in place of the
-        mapping, stands for what suits the layer. Kernels are drawn for the layer's own activation, as
-        `initcore.theory.recommend` says; where it has none, or one that is not known there, for a straight
-        line.
+    rules : "auto" or mapping of str to str, Initializer, Rule, callable or None
+        As `initcore.plan` takes them, patterns of addresses. None leaves a weight as it is; ``"auto"`` as a
+        value, and in place of the mapping, stands for what suits the layer. Kernels are drawn for the
+        layer's own activation, as `initcore.theory.recommend` says; where it has none, or one that is not
+        known there, for a straight line.
         Recurrent kernels are orthogonal, embeddings uniform on [-0.05, 0.05) as in Keras, ``gamma`` and
         ``scale`` ones, ``bias``, ``beta`` and ``alpha`` zeros, but the biases of an LSTM's forget gate ones
         where the layer says so.
@@ -65,13 +66,13 @@ def initialize(
     Returns
     -------
     ModelPlan
-        What was done; ``print`` shows it as a table.
+        What was done; ``print`` shows it as a table. What was left as it is, is not in it.
 
     Raises
     ------
     ValueError
-        The model or a layer in it is not built; a weight has no default and "auto" is its rule; or as in
-        `initcore.plan`. No weight has been set then.
+        The model or a layer in it is not built; a weight has no default and "auto" is its rule; a `Rule` has
+        another dtype than the weight; or as in `initcore.plan`. No weight has been set then.
     TypeError
         An argument is not as described.
 
@@ -88,23 +89,34 @@ def initialize(
     patterns: Any = {"*": "auto"} if rules == "auto" else rules
     expect(patterns, Mapping, "rules")
     automatic: set[str] = set()
+    left: set[str] = set()
 
-    def decided(rule: Spec) -> Callable[[str, tuple[int, ...]], Rule]:
+    def decided(rule: Spec | None) -> Callable[[str, tuple[int, ...]], Rule]:
         def decide(name: str, shape: tuple[int, ...]) -> Rule:
             spec = rule
             if callable(spec) and not isinstance(spec, Initializer) and not is_scheme(spec):
                 spec = spec(name, shape)
+            if spec is None:
+                left.add(name)
+                return Rule("zeros", dtype="float32")  # for a plan that nobody follows
             if spec == "auto":
                 automatic.add(name)
                 spec = _default(found[name])
             spec = spec if isinstance(spec, Rule) else Rule(spec)
+            if spec.dtype is not None:
+                dtype = float_dtype(found[name].variable.dtype)
+                if float_dtype(spec.dtype) != dtype:
+                    msg = f"the rule's dtype is {float_dtype(spec.dtype)}, the variable's {dtype}"
+                    raise ValueError(msg)
             return Rule(spec.init, spec.layout or layout or found[name].layout, spec.dtype)
 
         return decide
 
     shapes = {name: w.variable for name, w in found.items()}
     made = plan(shapes, {pattern: decided(rule) for pattern, rule in patterns.items()}, seed=seed)
-    for name, p in made.parameters.items():
+    parameters = {name: p for name, p in made.parameters.items() if name not in left}
+    made = replace(made, parameters=parameters, _tree={name: name for name in parameters})
+    for name, p in parameters.items():
         _set(found[name], p, made.seed, num_threads, automatic=name in automatic)
     return made
 
