@@ -17,6 +17,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.distributed.pipelining import SplitPoint, pipeline
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
+from torch.nn.utils import parametrizations
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 import initcore as ic
@@ -691,3 +692,23 @@ def test_shards_are_those_of_the_whole_with_its_fans(group, rules):
             assert torch.equal(local, dict(whole.named_parameters())[name][index])
             seen[name][index] = local
     assert_same(seen, arrays(whole))
+
+
+@pytest.mark.parametrize(
+    ("parametrize", "layer", "original"),
+    [
+        (parametrizations.spectral_norm, nn.ConvTranspose2d(8, 256, 3), "original"),
+        (parametrizations.weight_norm, nn.ConvTranspose1d(512, 256, 16, 8), "original1"),
+        (parametrizations.weight_norm, nn.Conv1d(8, 12, 3, groups=4), "original1"),
+        (parametrizations.spectral_norm, nn.Embedding(6, 4), "original"),
+        (parametrizations.orthogonal, nn.Linear(4, 6), "original"),
+        (lambda m: parametrizations.weight_norm(m, "weight_ih_l0"), nn.LSTM(4, 5), "original1"),
+    ],
+)
+def test_what_a_weight_is_computed_from_has_its_layout(parametrize, layer, original):
+    rules = {"*weight*": "he_normal", "*": None}
+    attribute = "weight_ih_l0" if isinstance(layer, nn.LSTM) else "weight"
+    plain = it.plan(layer, rules).parameters[attribute].plan
+    computed = it.plan(nn.Sequential(parametrize(layer)), rules).parameters
+    found = computed[f"0.parametrizations.{attribute}.{original}"].plan
+    assert (found.fan_in, found.fan_out, found.std) == (plain.fan_in, plain.fan_out, plain.std)

@@ -11,16 +11,20 @@ import torch
 import torch.distributed as dist
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, empty
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor, empty
+from torch.distributed.tensor._dtensor_spec import DTensorSpec, ShardOrderEntry, TensorMeta
 from torch.distributed.tensor._utils import (
     _compute_local_shape_and_global_offset,
     compute_local_shape_and_global_offset,
 )
+from torch.distributed.tensor.debug import _clear_sharding_prop_cache
 from torch.distributed.tensor.placement_types import _MaskPartial, _StridedShard
 
 import initcore as ic
 from initcore.torch import fill_, region, region_at, regions
+from initcore.torch.filling import memory
 
 
 def split_by_pytorch(whole, mesh_shape, placements, coordinate):
@@ -242,3 +246,87 @@ def test_a_process_outside_of_the_mesh_has_no_part(fake_group):
     tensor = DTensor.from_local(torch.empty(0), mesh, [Shard(0)], run_check=False)
     assert region(tensor) is None
     assert fill_(tensor, "normal", seed=0) is tensor
+
+
+def split_by_fsdp2(whole, dp, tp, coordinate):
+    """Let FSDP2 split a tensor that tensor parallelism has split, in the process at a coordinate."""
+    mesh = init_device_mesh("cpu", (dp, tp), mesh_dim_names=("dp", "tp"))
+    chunks = torch.chunk(whole, tp)
+    local = chunks[coordinate[1]] if coordinate[1] < len(chunks) else whole[:0]
+    layer = torch.nn.Linear(1, 1, bias=False)
+    layer.weight = torch.nn.Parameter(
+        DTensor.from_local(
+            local.clone(), mesh["tp"], [Shard(0)], run_check=False, shape=whole.shape, stride=whole.stride()
+        )
+    )
+    fully_shard(layer, mesh=mesh["dp"])
+    return layer.weight
+
+
+@pytest.mark.parametrize(
+    ("dp", "tp", "sizes", "differ"),
+    [(4, 2, range(1, 18), "shapes"), (2, 3, range(1, 18), ""), (4, 4, [9, 38], "shapes rows")],
+)
+def test_fsdp2_splits_what_tensor_parallelism_has_split(fake_group, dp, tp, sizes, differ):
+    """Also where the parts from the left to the right have other shapes, or, of 38 at (3, 2), other rows."""
+    found = set()
+    for rank, coordinate in enumerate(itertools.product(range(dp), range(tp))):
+        fake_group(rank, dp * tp)
+        _clear_sharding_prop_cache()  # holds the meshes of the process that this one was before
+        for size in sizes:
+            whole = torch.arange(2.0 * size).view(size, 2)
+            weight = split_by_fsdp2(whole, dp, tp, coordinate)
+            local = weight.to_local().detach().numpy()
+            np.testing.assert_array_equal(whole.numpy()[region(weight)], local)
+            other = whole.numpy()[region_at((size, 2), (dp, tp), weight.placements, coordinate)]
+            if not np.array_equal(other, local):
+                found.add("rows" if other.shape == local.shape else "shapes")
+            fill_(weight, "normal", seed=3)
+            np.testing.assert_array_equal(local, ic.normal((size, 2), seed=3, index=region(weight)))
+    assert found == set(differ.split())
+
+
+def test_distribute_tensor_splits_from_the_left_to_the_right(fake_group):
+    """With the placements of FSDP2 over tensor parallelism, but other pieces: the local shapes tell."""
+    fake_group(0, 8)
+    whole = torch.arange(9.0)
+    placements = [_StridedShard(0, split_factor=2), Shard(0)]
+    for place in range(8):
+        mesh = DeviceMesh("cpu", np.roll(np.arange(8), place).reshape(4, 2))
+        weight = distribute_tensor(whole, mesh, placements, src_data_rank=None)
+        np.testing.assert_array_equal(whole.numpy()[region(weight)], weight.to_local().numpy())
+
+
+def with_spec(local, mesh, placements, shape, **options):
+    meta = TensorMeta(torch.Size(shape), torch.empty(shape, device="meta").stride(), local.dtype)
+    return DTensor(local, DTensorSpec(mesh, tuple(placements), meta, **options), requires_grad=False)
+
+
+def test_another_order_of_splitting_is_refused(fake_group):
+    fake_group(2, 8)
+    mesh = init_device_mesh("cpu", (4, 2))
+    local, placements = torch.full((2, 3), 7.0), [Shard(0), Shard(0)]
+    default = with_spec(local, mesh, placements, (16, 3), shard_order=(ShardOrderEntry(0, (0, 1)),))
+    assert region(default)[0] == slice(4, 6, 1)
+    other = with_spec(local, mesh, placements, (16, 3), shard_order=(ShardOrderEntry(0, (1, 0)),))
+    for function in (region, lambda tensor: fill_(tensor, "normal", seed=0)):
+        with pytest.raises(ValueError, match=r"from the left to the right, got shard_order .*\(1, 0\)"):
+            function(other)
+    assert (local == 7).all()
+
+
+def test_a_local_tensor_of_another_shape_is_refused(fake_group):
+    fake_group(2, 8)
+    mesh = init_device_mesh("cpu", (4, 2))
+    local = torch.full((3, 3), 7.0)
+    tensor = with_spec(local, mesh, [Shard(0), Replicate()], (16, 3))
+    words = r"local tensor of shape \(4, 3\), the part of \(16, 3\) at \(1, 0\) of a mesh .*, got \(3, 3\)"
+    with pytest.raises(ValueError, match=words):
+        memory(tensor)
+    model = torch.nn.Sequential(*(torch.nn.Linear(3, 16, bias=False) for _ in range(2)))
+    torch.nn.init.zeros_(model[0].weight)
+    model[1].weight = torch.nn.Parameter(tensor)
+    with pytest.raises(ValueError, match=r"1\.weight \(" + "expected a " + words):
+        ic.torch.initialize_(model, {"*": "normal"}, seed=0)
+    assert (local == 7).all()
+    assert not model[0].weight.any()

@@ -71,7 +71,8 @@ def fill_(
         a subclass that wraps others); there is no seed.
     ValueError
         `tensor` has no memory (on the device "meta", lazy) or elements that share it (expanded), a placement
-        is Partial, or shape, seed or initializer are wrong. Nothing is written.
+        is Partial, a shard has another shape than its placements give, or shape, seed or initializer are
+        wrong. Nothing is written.
 
     Examples
     --------
@@ -129,7 +130,7 @@ def memory(tensor: Any) -> tuple[torch.Tensor | None, Index | None]:
     if not is_dtensor(tensor):
         _check(tensor)
         return tensor, None
-    from .placements import region
+    from .placements import region, shape_of
 
     index = region(tensor)
     if index is None:
@@ -137,6 +138,14 @@ def memory(tensor: Any) -> tuple[torch.Tensor | None, Index | None]:
     with torch.no_grad():
         local = tensor.to_local()
     _check(local)
+    if shape_of(index) != tuple(local.shape):
+        mesh = tensor.device_mesh
+        msg = (
+            f"expected a local tensor of shape {shape_of(index)}, the part of {tuple(tensor.shape)} at "
+            f"{tuple(mesh.get_coordinate())} of a mesh of shape {tuple(mesh.shape)} "
+            f"with placements {tensor.placements}, got {tuple(local.shape)}"
+        )
+        raise ValueError(msg)
     return local, index
 
 

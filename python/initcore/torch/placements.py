@@ -1,13 +1,15 @@
 """Which part of the whole array the local shard of a DTensor is.
 
 A dimension of the tensor is a row of indices. Each dimension of the mesh that shards it takes those of its
-own coordinate, from the left to the right of the placements. What is left over is the shard: a slice where
-the indices are evenly spaced, as they nearly always are.
+own coordinate, from the left to the right of the placements; FSDP2 splits last, though its placement stands
+before those of tensor parallelism. What is left over is the shard: a slice where the indices are evenly
+spaced, as they nearly always are.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -41,19 +43,33 @@ def region(dtensor: Any) -> Region | None:
     Raises
     ------
     ValueError
-        A placement is Partial.
+        A placement is Partial, or dimensions of the mesh split in another order than that of the placements.
     TypeError
         A placement is of a kind that is not known here.
 
     Examples
     --------
     >>> part = ic.get("he_normal")(tuple(weight.shape), seed=0, index=region(weight))
+
+    Notes
+    -----
+    A strided shard before the shards it counts is what FSDP2 makes over tensor parallelism, which has split
+    first. `distribute_tensor` splits from the left to the right. The two differ only where splits are uneven;
+    then it is FSDP2's part if it has the shape of the local tensor, else the other.
     """
+    _check_order(dtensor)
     mesh = dtensor.device_mesh
     coordinate = mesh.get_coordinate()
     if coordinate is None:
         return None
-    return region_at(tuple(dtensor.shape), tuple(mesh.shape), dtensor.placements, coordinate)
+    shape, mesh_shape = tuple(dtensor.shape), tuple(mesh.shape)
+    order = _order_of_fsdp(mesh_shape, dtensor.placements)
+    if order is not None:
+        placements = [_as_shard(dtensor.placements[i]) for i in order]
+        part = region_at(shape, [mesh_shape[i] for i in order], placements, [coordinate[i] for i in order])
+        if shape_of(part) == tuple(dtensor._local_tensor.shape):
+            return part
+    return region_at(shape, mesh_shape, dtensor.placements, coordinate)
 
 
 def regions(
@@ -68,6 +84,9 @@ def region_at(
     shape: Sequence[int], mesh_shape: Sequence[int], placements: Sequence[Any], coordinate: Sequence[int]
 ) -> Region:
     """Give the part of a tensor that stands at a coordinate of a device mesh. It takes no process group.
+
+    Placements split from the left to the right, as in `distribute_tensor`. FSDP2 over tensor parallelism
+    splits last: where splits are uneven, put its dimension last, as a plain Shard, to have its parts.
 
     Parameters
     ----------
@@ -117,6 +136,43 @@ def region_at(
         else:
             indices[dim] = _chunk(indices[dim], size, place)
     return _as_region(indices)
+
+
+def shape_of(part: Region) -> tuple[int, ...]:
+    """Give the shape of ``whole[part]``."""
+    return tuple(
+        len(range(rows.start, rows.stop, rows.step)) if isinstance(rows, slice) else rows.size
+        for rows in part
+    )
+
+
+def _check_order(dtensor: Any) -> None:
+    """Refuse dimensions of the mesh that split one of the tensor in an order of their own."""
+    order = getattr(dtensor._spec, "shard_order", None)
+    if any(tuple(entry.mesh_dims) != tuple(sorted(entry.mesh_dims)) for entry in order or ()):
+        msg = (
+            "expected the dimensions of the mesh to split from the left to the right, "
+            f"got shard_order {order}; redistribute to the default order first"
+        )
+        raise ValueError(msg)
+
+
+def _order_of_fsdp(mesh_shape: Sequence[int], placements: Sequence[Any]) -> list[int] | None:
+    """Give the order in which FSDP2 and what it found have split; None where it has not come second."""
+    strided = [i for i, placement in enumerate(placements) if isinstance(placement, _StridedShard)]
+    if len(strided) != 1:
+        return None
+    i = strided[0]
+    others = [j for j in range(len(placements)) if j != i]
+    later = [mesh_shape[j] for j in others if j > i and placements[j].is_shard(placements[i].dim)]
+    if not later or math.prod(later) != placements[i].split_factor:
+        return None
+    return [*others, i]
+
+
+def _as_shard(placement: Any) -> Any:
+    """Take a strided shard for a plain one, which it is where what it counts has split before."""
+    return Shard(placement.dim) if isinstance(placement, _StridedShard) else placement
 
 
 def _sharded_dim(placement: Any, ndim: int) -> int:

@@ -47,8 +47,10 @@ class Decision:
 
 
 def layout(place: Place) -> str | Layout:
-    """Give the layout of a parameter, from the first module that owns it."""
+    """Give the layout of a parameter, from the first module that owns it or what it parametrizes."""
     module, attribute = place.owners[0]
+    if place.parametrizes is not None and place.tensor.ndim > 1:
+        module, attribute = place.parametrizes
     if isinstance(module, _CONVOLUTIONS):
         return Layout("torch", groups=module.groups, transposed=isinstance(module, _TRANSPOSED))
     if isinstance(module, _EMBEDDINGS):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from initcore.arrays import expect
 from initcore.params import refuse
@@ -55,12 +56,15 @@ class Place:
         The modules that hold it.
     others : list of str
         Its names in the other places.
+    parametrizes : (module, attribute), optional
+        What `torch.nn.utils.parametrize` computes from it.
     """
 
     tensor: Any
     name: str
     owners: list[tuple[nn.Module, str]]
     others: list[str] = field(default_factory=list)
+    parametrizes: tuple[nn.Module, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,10 @@ def places(module: nn.Module, names: Names | None = None) -> list[Place]:
     flattened: list[str] = []
     lazy: list[str] = []
     found: dict[object, Place] = {}
+    computed: dict[nn.Module, tuple[nn.Module, str]] = {}  # from the parameters of which module, and what
     for path, owner in _walk(module):
+        if is_parametrized(owner):
+            computed |= {originals: (owner, name) for name, originals in owner.parametrizations.items()}
         if _held_under(owner) == "_fsdp_wrapped_module" and getattr(owner, "_handle", None) is not None:
             flattened.append(path or type(unwrap(owner)).__name__)
         for attribute, tensor in owner._parameters.items():
@@ -106,7 +113,7 @@ def places(module: nn.Module, names: Names | None = None) -> list[Place]:
             if nn.parameter.is_lazy(tensor):
                 lazy.append(name)
                 continue
-            place = found.setdefault(_memory(tensor), Place(tensor, name, []))
+            place = found.setdefault(_memory(tensor), Place(tensor, name, [], [], computed.get(owner)))
             place.owners.append((owner, attribute))
             if name != place.name and name not in place.others:
                 place.others.append(name)
