@@ -286,13 +286,22 @@ def test_fsdp2_splits_what_tensor_parallelism_has_split(fake_group, dp, tp, size
     assert found == set(differ.split())
 
 
-def test_distribute_tensor_splits_from_the_left_to_the_right(fake_group):
-    """With the placements of FSDP2 over tensor parallelism, but other pieces: the local shapes tell."""
+@pytest.mark.parametrize(
+    ("size", "placements"),
+    [
+        (9, [_StridedShard(0, split_factor=2), Shard(0)]),  # as of FSDP2, but other pieces: their shapes tell
+        (24, [_StridedShard(0, split_factor=3), Shard(0)]),
+        (32, [Shard(0), _StridedShard(0, split_factor=4)]),
+        (16, [_StridedShard(0, split_factor=2), Replicate()]),
+        (32, [_StridedShard(0, split_factor=2), _StridedShard(0, split_factor=2), Shard(0)]),
+    ],
+)
+def test_distribute_tensor_splits_from_the_left_to_the_right(fake_group, size, placements):
     fake_group(0, 8)
-    whole = torch.arange(9.0)
-    placements = [_StridedShard(0, split_factor=2), Shard(0)]
+    whole = torch.arange(size)
+    mesh_shape = (4, 2) if len(placements) == 2 else (2, 2, 2)
     for place in range(8):
-        mesh = DeviceMesh("cpu", np.roll(np.arange(8), place).reshape(4, 2))
+        mesh = DeviceMesh("cpu", np.roll(np.arange(8), place).reshape(mesh_shape))
         weight = distribute_tensor(whole, mesh, placements, src_data_rank=None)
         np.testing.assert_array_equal(whole.numpy()[region(weight)], weight.to_local().numpy())
 
