@@ -401,7 +401,9 @@ def test_files_that_would_not_be_replaced(other, tmp_path):
     (tmp_path / INDEX).write_text("{}")
     (tmp_path / "config.json").write_text("{}")
     before = contents(tmp_path)
-    with pytest.raises(FileExistsError, match=f"files of another model or layout, remove them first: {other}"):
+    with pytest.raises(
+        FileExistsError, match=f"files of another model or layout, remove them first: {other}"
+    ):
         save(tmp_path)
     assert contents(tmp_path) == before
 

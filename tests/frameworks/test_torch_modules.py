@@ -712,3 +712,20 @@ def test_what_a_weight_is_computed_from_has_its_layout(parametrize, layer, origi
     computed = it.plan(nn.Sequential(parametrize(layer)), rules).parameters
     found = computed[f"0.parametrizations.{attribute}.{original}"].plan
     assert (found.fan_in, found.fan_out, found.std) == (plain.fan_in, plain.fan_out, plain.std)
+
+
+def test_fans_of_a_stack_of_matrices_are_not_guessed():
+    class Experts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.up = nn.Parameter(torch.zeros(4, 16, 8))  # (experts, out, in)
+
+    net = Experts()
+    with pytest.raises(ValueError, match=r"up \(which axes of \(4, 16, 8\) are inputs and outputs"):
+        it.initialize_(net, {"*": "he_normal"})
+    assert not net.up.any()
+    it.initialize_(net, {"*": "normal(0.02)"})  # has no fans
+    layout = ic.Layout(batch_axis=0, out_axis=1, in_axis=2)
+    report = it.initialize_(net, {"*": ic.Rule("he_normal", layout=layout)})
+    assert report.parameters["up"].plan.fan_in == 8
+    it.initialize_(nn.Bilinear(3, 4, 5), {"weight": "he_normal", "*": "zeros"})

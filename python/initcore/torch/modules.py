@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 from torch import nn
 
-from initcore._core import Initializer
+from initcore._core import Initializer, VarianceScaling
 from initcore.arrays import float_dtype, seed_number
 from initcore.config import thread_count
-from initcore.initializers import is_scheme
+from initcore.initializers import get, is_scheme
 from initcore.params import Rule, listed, refuse
 from initcore.params import plan as plan_parameters
 from initcore.plans import progress_bar
@@ -245,7 +245,14 @@ class _Planner:
             if rule.dtype is not None and float_dtype(rule.dtype) != dtype:
                 msg = f"the rule's dtype is {float_dtype(rule.dtype)}, the parameter's {dtype}"
                 raise ValueError(msg)
-            return rule if rule.layout is not None else replace(rule, layout=layout(place))
+            if rule.layout is not None:
+                return rule
+            axes = layout(place)
+            stack = axes == "torch" and len(shape) > 2 and not isinstance(place.owners[0][0], nn.Bilinear)
+            if stack and name not in self.decisions and isinstance(get(rule.init), VarianceScaling):
+                msg = f"which axes of {shape} are inputs and outputs? Give Rule(..., layout=...)"
+                raise ValueError(msg)
+            return replace(rule, layout=axes)
 
         return resolve
 

@@ -99,7 +99,7 @@ def decide(place: Place, followers: dict[nn.Module, Following]) -> Decision:
         value = _scale_of_norm(module, attribute)
         if value is not None:
             return _by_kind(value, f"{kind} gives mean square 1 with {value}, as tried")
-    msg = f'"auto" does not know what {attribute} of {kind} is for: give {{"*{attribute}": ...}} beside it'
+    msg = f'"auto" does not know what {attribute} of {kind} is for: give a rule for that name, before "auto"'
     raise ValueError(msg)
 
 
