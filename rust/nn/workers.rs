@@ -68,7 +68,7 @@ fn write<T: Real>(report: Report, to: &mut [T]) {
     }
 }
 
-/// `None` where numbers are not what [`write`] writes.
+/// `None` where numbers are not what [`write()`] writes.
 fn read<T: Real>(from: &[T]) -> Option<Report> {
     let mut report = Report::default();
     for (word, digits) in report.iter_mut().zip(from.chunks(DIGITS)) {
