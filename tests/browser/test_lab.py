@@ -121,11 +121,13 @@ def button(page, name):
 
 
 def epoch(page):
-    return int(page.locator(".lab-epoch").inner_text())
+    """Give the epoch that a page shows, -1 while it shows none: its network is being made."""
+    text = page.locator(".lab-epoch").inner_text()
+    return -1 if text == "–" else int(text)
 
 
 def wait_for_epoch(page, least):
-    end = time.monotonic() + 15
+    end = time.monotonic() + 30
     while epoch(page) < least:
         assert time.monotonic() < end, f"epoch {epoch(page)}, expected {least}"
         time.sleep(0.02)
